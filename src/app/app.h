@@ -1,0 +1,61 @@
+#pragma once
+/// app: the hall. main, one file per subcommand (cmd_NAME.cc), the endpoint table and the adapters
+/// between rooms. The only room that sees all others, reads the environment and prints results.
+#include <CLI/App.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "tensor/gguf.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace hadal {
+
+/// What the environment says, read once at start (HADAL_HOME, HF_HOME, HF_ENDPOINT, HF_TOKEN, ...).
+struct Settings {
+  std::filesystem::path home;         ///< model store and history; $HADAL_HOME or ~/.cache/hadal
+  std::filesystem::path hf_home;      ///< $HF_HOME or ~/.cache/huggingface
+  std::string hf_endpoint;            ///< $HF_ENDPOINT or the public hub
+  std::string hf_token;
+  std::string modelscope_endpoint;
+  std::string mirror;                 ///< $HADAL_MIRROR: base address tried first for every file
+  static Settings from_environment();
+};
+
+/// A subcommand: fills `command`, and sets `run` to what it does; the value is the exit code.
+using Action = std::function<Result<int>()>;
+struct Subcommand {
+  const char* name;
+  const char* summary;
+  void (*add)(CLI::App& command, const Settings& settings, Action& run);
+};
+
+/// Tokenizer, template and metadata of a file: enough for tokenize, detokenize, template.
+struct LoadedText {
+  std::unique_ptr<GgufFile> file;
+  std::string name;                            ///< what clients call it
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template; ///< null when the file has none
+};
+
+/// LoadedText plus weights. Members are destroyed in the right order.
+struct LoadedModel : LoadedText {
+  std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<Model> model;
+};
+
+/// `reference`: a path to a .gguf, a name in the store or in the catalogue (already pulled).
+Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
+Result<LoadedText> load_text(const std::filesystem::path& path);
+Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options, int threads);
+
+/// The vocabulary as the file's metadata describes it.
+Result<VocabSpec> vocab_from_gguf(const GgufFile& file);
+
+}  // namespace hadal

@@ -1,0 +1,54 @@
+#pragma once
+/// Every cap in one place: queues, bodies, files, recursion. A loop over outside data names one.
+#include <cstddef>
+#include <cstdint>
+
+namespace hadal::limits {
+
+inline constexpr size_t kKiB = 1024;
+inline constexpr size_t kMiB = 1024 * kKiB;
+
+// Model files.
+inline constexpr uint64_t kGgufStringBytes = 16 * kMiB;
+inline constexpr uint64_t kGgufKeyBytes = 64 * kKiB;
+inline constexpr uint64_t kGgufMetadataCount = 64 * kKiB;
+inline constexpr uint64_t kGgufTensorCount = 64 * kKiB;
+inline constexpr uint64_t kGgufAlignmentBytes = kMiB;
+inline constexpr uint32_t kGgufDims = 4;
+inline constexpr uint32_t kGgufSplitParts = 4096;
+inline constexpr int64_t kModelLayers = 512;
+inline constexpr int64_t kModelHeads = 4096;
+inline constexpr int64_t kModelContext = 16 * 1024 * 1024;
+
+// Text.
+inline constexpr size_t kVocabTokens = 4 * 1024 * 1024;
+inline constexpr size_t kTokenBytes = 64 * kKiB;
+inline constexpr size_t kTemplateSourceBytes = kMiB;
+inline constexpr size_t kTemplateOutputBytes = 32 * kMiB;
+inline constexpr size_t kTemplateSteps = 4 * 1000 * 1000;
+inline constexpr int kTemplateDepth = 64;
+inline constexpr int kTemplateCallDepth = 32;
+
+// JSON and HTTP.
+inline constexpr int kJsonDepth = 128;
+inline constexpr size_t kHttpHeaderBytes = 32 * kKiB;
+inline constexpr size_t kHttpHeaderCount = 100;
+inline constexpr size_t kHttpTargetBytes = 8 * kKiB;
+inline constexpr size_t kHttpBodyBytes = 32 * kMiB;
+inline constexpr size_t kWebSocketMessageBytes = kMiB;
+inline constexpr size_t kConnections = 1024;
+
+// Requests.
+inline constexpr int kMessages = 16384;
+inline constexpr int kChoices = 16;
+inline constexpr int kStopStrings = 16;
+inline constexpr size_t kStopStringBytes = 256;
+inline constexpr int kLogitBiasEntries = 1024;
+inline constexpr int kTopLogprobs = 20;
+inline constexpr int kQueuedRequests = 256;
+inline constexpr int kStreamTokens = 1 << 20;
+
+// Configuration and catalogues.
+inline constexpr size_t kConfigFileBytes = 4 * kMiB;
+
+}  // namespace hadal::limits

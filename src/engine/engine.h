@@ -1,0 +1,102 @@
+#pragma once
+/// engine: ids in, ids out. One thread owns the model, the KV pages and the running batch; other
+/// threads submit and cancel through a bounded inbox. Requests join and leave the batch at every
+/// step (continuous batching).
+///
+///   Engine engine(model, {.n_ctx = 4096, .max_batch = 8}, Env::real());
+///   TRY(RequestId id, engine.submit(std::move(request), std::move(sink)));
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "engine/sampling.h"
+#include "model/model.h"
+
+namespace hadal {
+
+struct EngineOptions {
+  int64_t n_ctx = 4096;           ///< positions per sequence (prompt + output)
+  int max_batch = 8;              ///< sequences that run at once
+  int max_step_tokens = 512;      ///< rows per forward pass; long prompts are cut into chunks
+  int max_queue = 256;            ///< requests waiting; beyond: kExhausted
+};
+
+enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
+
+/// One sampled token.
+struct TokenEvent {
+  TokenId id = kNoToken;
+  float logprob = 0;                    ///< natural log, before temperature; set when asked for
+  std::vector<TokenLogprob> top = {};   ///< most likely first; filled when asked for
+};
+
+struct FinishEvent {
+  FinishReason reason = FinishReason::kStop;
+  std::string error;             ///< for kError: one sentence
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0; ///< tokens sampled, the one that ended generation included
+  int64_t queue_micros = 0;      ///< submit to first forward pass
+  int64_t prefill_micros = 0;    ///< first forward pass to first token
+  int64_t decode_micros = 0;     ///< first token to last token
+};
+
+/// Receives a request's output on the engine's thread, in order. Must return at once: hand over
+/// to your own thread. After on_finish nothing more comes and the engine drops the sink.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  /// Not called for the token that ends generation (an end-of-generation or stop id).
+  virtual void on_token(const TokenEvent& event) = 0;
+  virtual void on_finish(const FinishEvent& event) = 0;
+};
+
+struct GenerateRequest {
+  std::vector<TokenId> prompt;           ///< not empty, within the context
+  SamplingParams sampling;
+  int64_t max_tokens = 0;                ///< 0: as many as fit
+  int64_t min_tokens = 0;                ///< end-of-generation ids are masked until then
+  bool ignore_eos = false;
+  std::vector<TokenId> stop_ids;         ///< end-of-generation ids of the vocabulary and the caller's own
+};
+
+/// Counters for /health and metrics; all totals since start.
+struct EngineStats {
+  int running = 0;
+  int waiting = 0;
+  uint64_t requests = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t completion_tokens = 0;
+  uint64_t steps = 0;
+};
+
+/// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows
+/// `model`, which must outlive it. All public functions may be called from any thread.
+class Engine {
+ public:
+  Engine(ForwardModel& model, const EngineOptions& options, Env& env);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// kInvalidArgument for an empty prompt, ids out of range, bad sampling parameters or a prompt
+  /// beyond the context; kExhausted when the queue is full.
+  Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink);
+  /// The row leaves the batch at the next step; its sink gets kCancelled. Unknown ids are ignored.
+  void cancel(RequestId id);
+  /// Refuses new requests from now on and waits until running ones are done or `timeout_micros` passed.
+  void drain(int64_t timeout_micros);
+
+  EngineStats stats() const;
+  const EngineOptions& options() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace hadal

@@ -1,0 +1,100 @@
+#pragma once
+/// model: architectures. Reads a config and weights by name from a GGUF file, runs the forward
+/// pass of a batch of rows. Ids in, logits out; sampling, scheduling and text live elsewhere.
+///
+///   TRY(auto model, Model::load(file, {}, pool));
+///   KvPool kv(model->kv_layout(), ...);
+///   model->forward(batch, kv, logits);
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "kernels/kv_pool.h"
+#include "tensor/gguf.h"
+
+namespace hadal {
+
+enum class RopeStyle : uint8_t { kInterleaved, kHalfSplit };  ///< GGUF "NORM" and "NEOX"
+enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn };
+
+/// Dense decoder (Llama, Qwen2, Qwen3). Units: elements.
+struct ModelConfig {
+  std::string architecture;
+  int64_t n_vocab = 0;
+  int64_t n_layers = 0;
+  int64_t d_model = 0;
+  int64_t d_ff = 0;
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;
+  int64_t d_head = 0;         ///< key and value width per head
+  int64_t n_ctx_train = 0;
+  float rms_eps = 1e-5f;
+  RopeStyle rope_style = RopeStyle::kInterleaved;
+  RopeScaling rope_scaling = RopeScaling::kNone;
+  int64_t rope_dims = 0;
+  float rope_theta = 10000.0f;
+  float rope_factor = 1.0f;
+  float rope_attn_factor = 1.0f;
+  float yarn_beta_fast = 32.0f;
+  float yarn_beta_slow = 1.0f;
+  int64_t rope_original_context = 0;
+  bool qk_norm = false;       ///< RMSNorm on each head of q and k (Qwen3)
+  bool tied_head = false;     ///< output.weight absent: token_embd is used
+
+  /// Reads and checks the keys of general.architecture. kUnsupported names an unknown
+  /// architecture and lists the known ones.
+  static Result<ModelConfig> from_gguf(const GgufFile& file);
+};
+
+/// One token of a batch.
+struct BatchRow {
+  TokenId token = 0;
+  int32_t position = 0;      ///< index in its sequence; the KV of all earlier positions is present
+  int32_t sequence = 0;      ///< index into Batch::sequences
+  bool wants_logits = false;
+};
+
+/// Rows of any number of sequences; rows of one sequence are consecutive with rising positions.
+struct Batch {
+  std::vector<BatchRow> rows;
+  std::vector<KvSequence> sequences;  ///< where each sequence's keys and values live
+};
+
+/// The seam between the engine and what computes logits (a model; a fake one in simulations).
+/// forward() is called by one thread at a time.
+class ForwardModel {
+ public:
+  virtual ~ForwardModel() = default;
+  virtual int64_t n_vocab() const = 0;
+  virtual int64_t n_ctx_train() const = 0;
+  virtual KvLayout kv_layout() const = 0;
+  /// Writes the rows' keys and values into `kv` and the logits of the rows that want them, in row
+  /// order, n_vocab floats each, into `logits`. A row's result does not depend on the other
+  /// sequences in the batch, nor on the number of threads.
+  virtual Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) = 0;
+};
+
+struct LoadOptions {
+  KvType kv_type = KvType::kF16;
+  /// Called with 0..1 while weights are prepared; may be empty.
+  void (*progress)(double fraction, void* context) = nullptr;
+  void* progress_context = nullptr;
+};
+
+/// A loaded model. Borrows `file` and `pool`, which must outlive it.
+class Model : public ForwardModel {
+ public:
+  static Result<std::unique_ptr<Model>> load(const GgufFile& file, const LoadOptions& options, ThreadPool& pool);
+  virtual const ModelConfig& config() const = 0;
+  /// Bytes of weights read per decoded token (for the bandwidth bound).
+  virtual uint64_t weight_bytes_per_token() const = 0;
+  /// Multiply-adds of the weights per token (attention not counted).
+  virtual uint64_t macs_per_token() const = 0;
+};
+
+}  // namespace hadal
