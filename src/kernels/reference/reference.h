@@ -1,0 +1,35 @@
+#pragma once
+/// The naive twins of every op: plain loops, double accumulators. Tests compare the fast versions
+/// with these, and machines without a fitting instruction set run them.
+#include <cstdint>
+#include <span>
+
+#include "kernels/attention.h"
+#include "kernels/rope.h"
+#include "tensor/tensor.h"
+
+namespace hadal::reference {
+
+void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows,
+              int64_t n, float* out, int64_t out_stride);
+void silu_mul(const float* gate, const float* up, int64_t n, float* out);
+void add_in_place(float* x, const float* y, int64_t n);
+int64_t arg_max(const float* x, int64_t n);
+
+/// One row of `rope`.
+void rope_row(const RopeTable& table, float* x, int64_t n_heads, int64_t d_head, int32_t position);
+
+/// out[r * out_stride + o] = x[r] . W[o] + bias[o] for `row_begin` <= o < `row_end`; weights
+/// decoded by dequantize_row, products summed in double.
+void matmul_rows(const TensorView& weight, int64_t row_begin, int64_t row_end, const float* x,
+                 int64_t n, int64_t x_stride, const float* bias, float* out, int64_t out_stride);
+
+/// Row `row` of `kv_write`.
+void kv_write_row(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row, const float* k,
+                  const float* v);
+
+/// Head `head` of row `row` of `attention`.
+void attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row, int64_t head,
+                    const float* q, int64_t n_heads, float scale, float* out);
+
+}  // namespace hadal::reference
