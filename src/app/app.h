@@ -1,7 +1,6 @@
 #pragma once
 /// app: the hall. main, one file per subcommand (cmd_NAME.cc), the endpoint table and the adapters
 /// between rooms. The only room that sees all others, reads the environment and prints results.
-#include <CLI/App.hpp>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -14,17 +13,18 @@
 #include "tensor/gguf.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
+#include <CLI/App.hpp>
 
 namespace hadal {
 
 /// What the environment says, read once at start (HADAL_HOME, HF_HOME, HF_ENDPOINT, HF_TOKEN, ...).
 struct Settings {
-  std::filesystem::path home;         ///< model store and history; $HADAL_HOME or ~/.cache/hadal
-  std::filesystem::path hf_home;      ///< $HF_HOME or ~/.cache/huggingface
-  std::string hf_endpoint;            ///< $HF_ENDPOINT or the public hub
+  std::filesystem::path home;     ///< model store and history; $HADAL_HOME or ~/.cache/hadal
+  std::filesystem::path hf_home;  ///< $HF_HOME or ~/.cache/huggingface
+  std::string hf_endpoint;        ///< $HF_ENDPOINT or the public hub
   std::string hf_token;
   std::string modelscope_endpoint;
-  std::string mirror;                 ///< $HADAL_MIRROR: base address tried first for every file
+  std::string mirror;  ///< $HADAL_MIRROR: base address tried first for every file
   static Settings from_environment();
 };
 
@@ -39,9 +39,9 @@ struct Subcommand {
 /// Tokenizer, template and metadata of a file: enough for tokenize, detokenize, template.
 struct LoadedText {
   std::unique_ptr<GgufFile> file;
-  std::string name;                            ///< what clients call it
+  std::string name;  ///< what clients call it
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat_template; ///< null when the file has none
+  std::unique_ptr<ChatTemplate> chat_template;  ///< null when the file has none
 };
 
 /// LoadedText plus weights. Members are destroyed in the right order.
@@ -53,7 +53,8 @@ struct LoadedModel : LoadedText {
 /// `reference`: a path to a .gguf, a name in the store or in the catalogue (already pulled).
 Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
 Result<LoadedText> load_text(const std::filesystem::path& path);
-Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options, int threads);
+Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
+                               int threads);
 
 /// The vocabulary as the file's metadata describes it.
 Result<VocabSpec> vocab_from_gguf(const GgufFile& file);

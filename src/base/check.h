@@ -7,8 +7,8 @@ namespace hadal {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition);
 }  // namespace hadal
 
-#define CHECK(condition)                                                   \
-  (__builtin_expect(!!(condition), 1) ? static_cast<void>(0)               \
+#define CHECK(condition)                                     \
+  (__builtin_expect(!!(condition), 1) ? static_cast<void>(0) \
                                       : ::hadal::check_failed(__FILE__, __LINE__, #condition))
 #ifdef HADAL_DCHECK
 #define DCHECK(condition) CHECK(condition)

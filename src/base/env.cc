@@ -1,19 +1,21 @@
 #include "base/env.h"
 
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <chrono>
-#include <cstring>
-
 namespace hadal {
 namespace {
 
 Error io_error(const std::string& what, const std::filesystem::path& path, int number) {
-  const Code code = number == ENOENT ? Code::kNotFound : number == EACCES ? Code::kDenied : Code::kIo;
+  const Code code = number == ENOENT   ? Code::kNotFound
+                    : number == EACCES ? Code::kDenied
+                                       : Code::kIo;
   return Error{code, what + " " + path.string() + ": " + std::strerror(number)};
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 /// JSON through Boost.JSON, which throws and writes 0.5 as 5E-1: this file is the one border.
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
-#include <boost/json/value.hpp>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 
 namespace hadal {
 

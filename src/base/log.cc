@@ -1,19 +1,23 @@
 #include "base/log.h"
 
+#include <memory>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-
-#include <memory>
 
 namespace hadal {
 namespace {
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarn: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -21,7 +25,8 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 spdlog::logger& sink() {
   static spdlog::logger* const logger = [] {
     // Leaked on purpose: threads may log while the program ends.
-    auto* created = new spdlog::logger("hadal", std::make_shared<spdlog::sinks::stderr_sink_mt>());  // tidy: allow
+    auto* created = new spdlog::logger(
+        "hadal", std::make_shared<spdlog::sinks::stderr_sink_mt>());  // tidy: allow
     created->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
     return created;
   }();
@@ -47,7 +52,9 @@ void append_field(std::string& line, const LogField& field) {
 
 }  // namespace
 
-void set_log_level(LogLevel level) { sink().set_level(spdlog_level(level)); }
+void set_log_level(LogLevel level) {
+  sink().set_level(spdlog_level(level));
+}
 
 void log_event(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
   if (!sink().should_log(spdlog_level(level))) return;

@@ -14,7 +14,8 @@ struct LogField {
   LogField(std::string_view key_in, std::string_view value_in) : key(key_in), value(value_in) {}
   LogField(std::string_view key_in, const char* value_in) : key(key_in), value(value_in) {}
   LogField(std::string_view key_in, const std::string& value_in) : key(key_in), value(value_in) {}
-  LogField(std::string_view key_in, bool value_in) : key(key_in), value(value_in ? "true" : "false") {}
+  LogField(std::string_view key_in, bool value_in)
+      : key(key_in), value(value_in ? "true" : "false") {}
   template <typename T>
   LogField(std::string_view key_in, T value_in) : key(key_in), value(std::to_string(value_in)) {}
 

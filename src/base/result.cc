@@ -6,27 +6,41 @@
 namespace hadal {
 
 void check_failed(const char* file, int line, const char* condition) {
-  std::fprintf(stderr, "hadal: %s:%d: a promise of our own code is broken: %s\n", file, line, condition);
+  std::fprintf(stderr, "hadal: %s:%d: a promise of our own code is broken: %s\n", file, line,
+               condition);
   std::abort();
 }
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::kInvalidArgument: return "invalid_argument";
-    case Code::kNotFound: return "not_found";
-    case Code::kCorrupt: return "corrupt";
-    case Code::kUnsupported: return "unsupported";
-    case Code::kExhausted: return "exhausted";
-    case Code::kUnavailable: return "unavailable";
-    case Code::kCancelled: return "cancelled";
-    case Code::kDenied: return "denied";
-    case Code::kDeadline: return "deadline";
-    case Code::kIo: return "io";
-    case Code::kInternal: return "internal";
+    case Code::kInvalidArgument:
+      return "invalid_argument";
+    case Code::kNotFound:
+      return "not_found";
+    case Code::kCorrupt:
+      return "corrupt";
+    case Code::kUnsupported:
+      return "unsupported";
+    case Code::kExhausted:
+      return "exhausted";
+    case Code::kUnavailable:
+      return "unavailable";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kDenied:
+      return "denied";
+    case Code::kDeadline:
+      return "deadline";
+    case Code::kIo:
+      return "io";
+    case Code::kInternal:
+      return "internal";
   }
   return "internal";
 }
 
-std::string Error::text() const { return hint.empty() ? message : message + " (" + hint + ")"; }
+std::string Error::text() const {
+  return hint.empty() ? message : message + " (" + hint + ")";
+}
 
 }  // namespace hadal

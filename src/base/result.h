@@ -29,7 +29,8 @@ enum class Code : uint8_t {
 /// The code's name as used in logs, for example "not_found".
 std::string_view code_name(Code code);
 
-/// What went wrong (`message`: one sentence naming the cause) and what to do (`hint`, may be empty).
+/// What went wrong (`message`: one sentence naming the cause) and what to do (`hint`, may be
+/// empty).
 struct [[nodiscard]] Error {
   Code code = Code::kInternal;
   std::string message;
@@ -43,8 +44,10 @@ struct [[nodiscard]] Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : data_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
-  Result(Error error) : data_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : data_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : data_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return data_.index() == 0; }
   T& value() & {
@@ -102,9 +105,9 @@ class [[nodiscard]] Status {
 /// TRY(auto x, f()): x = value of f(), or return f's error.
 #define TRY(decl, expr) HADAL_TRY_(HADAL_CONCAT(try_, __LINE__), decl, expr)
 /// TRY_STATUS(f()): return f's error, if any.
-#define TRY_STATUS(expr)                                          \
-  do {                                                            \
-    auto hadal_status = (expr);                                   \
+#define TRY_STATUS(expr)                                            \
+  do {                                                              \
+    auto hadal_status = (expr);                                     \
     if (!hadal_status.ok()) return std::move(hadal_status).error(); \
   } while (false)
 

@@ -13,7 +13,8 @@ class FunctionRef<R(Args...)> {
  public:
   template <typename F>
   FunctionRef(F&& f)  // NOLINT(google-explicit-constructor)
-      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* object, Args... args) -> R {
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
         }) {}
   R operator()(Args... args) const { return call_(object_, args...); }
@@ -40,7 +41,8 @@ class ThreadPool {
 
   /// Splits [0, count) into chunks of `grain` items, handed out in order to free workers; which
   /// worker gets a chunk is not fixed, so a chunk's result must not depend on it.
-  void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body);
+  void parallel_for(int64_t count, int64_t grain,
+                    FunctionRef<void(int64_t begin, int64_t end)> body);
 
   /// The cores this process may use (affinity and cgroup aware), at least 1.
   static int default_threads();

