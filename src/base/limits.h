@@ -19,6 +19,7 @@ inline constexpr uint32_t kGgufSplitParts = 4096;
 inline constexpr int64_t kModelLayers = 512;
 inline constexpr int64_t kModelHeads = 4096;
 inline constexpr int64_t kModelContext = 16 * 1024 * 1024;
+inline constexpr int64_t kModelWidth = 1024 * 1024;
 
 // Text.
 inline constexpr size_t kVocabTokens = 4 * 1024 * 1024;

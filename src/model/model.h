@@ -31,7 +31,7 @@ struct ModelConfig {
   int64_t d_ff = 0;
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
-  int64_t d_head = 0;         ///< key and value width per head
+  int64_t d_head = 0;  ///< key and value width per head
   int64_t n_ctx_train = 0;
   float rms_eps = 1e-5f;
   RopeStyle rope_style = RopeStyle::kInterleaved;
@@ -43,8 +43,8 @@ struct ModelConfig {
   float yarn_beta_fast = 32.0f;
   float yarn_beta_slow = 1.0f;
   int64_t rope_original_context = 0;
-  bool qk_norm = false;       ///< RMSNorm on each head of q and k (Qwen3)
-  bool tied_head = false;     ///< output.weight absent: token_embd is used
+  bool qk_norm = false;    ///< RMSNorm on each head of q and k (Qwen3)
+  bool tied_head = false;  ///< output.weight absent: token_embd is used
 
   /// Reads and checks the keys of general.architecture. kUnsupported names an unknown
   /// architecture and lists the known ones.
@@ -54,8 +54,8 @@ struct ModelConfig {
 /// One token of a batch.
 struct BatchRow {
   TokenId token = 0;
-  int32_t position = 0;      ///< index in its sequence; the KV of all earlier positions is present
-  int32_t sequence = 0;      ///< index into Batch::sequences
+  int32_t position = 0;  ///< index in its sequence; the KV of all earlier positions is present
+  int32_t sequence = 0;  ///< index into Batch::sequences
   bool wants_logits = false;
 };
 
@@ -89,7 +89,8 @@ struct LoadOptions {
 /// A loaded model. Borrows `file` and `pool`, which must outlive it.
 class Model : public ForwardModel {
  public:
-  static Result<std::unique_ptr<Model>> load(const GgufFile& file, const LoadOptions& options, ThreadPool& pool);
+  static Result<std::unique_ptr<Model>> load(const GgufFile& file, const LoadOptions& options,
+                                             ThreadPool& pool);
   virtual const ModelConfig& config() const = 0;
   /// Bytes of weights read per decoded token (for the bandwidth bound).
   virtual uint64_t weight_bytes_per_token() const = 0;

@@ -1,0 +1,339 @@
+/// The forward pass of dense decoders (Llama, Qwen2, Qwen3). Symbols: x is the residual stream,
+/// h a normed or projected copy of it, q k v queries, keys and values; rows are tokens of any
+/// number of sequences.
+///
+/// Big batches go through in slices of kSliceRows rows: a row sees only rows before it, so slices
+/// change nothing but the memory needed.
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "kernels/kernels.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace hadal {
+namespace {
+
+/// Enough rows for the matrix kernels to work at full speed; the activations of a 7B model at this
+/// size are about 80 MB.
+constexpr int64_t kSliceRows = 512;
+
+/// Rows that one worker takes at a time in element-wise steps.
+constexpr int64_t kRowGrain = 16;
+
+class Decoder final : public Model {
+ public:
+  Decoder(ModelConfig config, ModelWeights weights, KvType kv_type, ThreadPool& pool)
+      : config_(std::move(config)), weights_(std::move(weights)), kv_type_(kv_type), pool_(pool) {}
+
+  const ModelConfig& config() const override { return config_; }
+  int64_t n_vocab() const override { return config_.n_vocab; }
+  int64_t n_ctx_train() const override { return config_.n_ctx_train; }
+  KvLayout kv_layout() const override {
+    return {config_.n_layers, config_.n_kv_heads, config_.d_head, kv_type_};
+  }
+  uint64_t weight_bytes_per_token() const override;
+  uint64_t macs_per_token() const override;
+  Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;
+
+ private:
+  Status check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const;
+  Status check_row(const Batch& batch, size_t index, const KvPool& kv) const;
+  void forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
+                     KvPool& kv, float* logits);
+
+  void resize_buffers(int64_t rows);
+  void embed(std::span<const BatchRow> rows);
+  void project_qkv(const LayerWeights& layer);
+  void rotate(const LayerWeights& layer);
+  void keep_rows_with_logits(std::span<const BatchRow> rows);
+  void add_attention(const LayerWeights& layer, int64_t index,
+                     std::span<const KvSequence> sequences, KvPool& kv);
+  void add_feed_forward(const LayerWeights& layer);
+  void project_head(float* logits);
+
+  AttentionRows attention_rows(std::span<const KvSequence> sequences) const {
+    return {positions_, row_sequences_, sequences};
+  }
+  void norm(const std::vector<float>& x, const std::vector<float>& weight, std::vector<float>& out);
+  void linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out);
+  MatmulTask task(const Linear& weight, float* out) const {
+    return {&weight.weight, weight.bias.empty() ? nullptr : weight.bias.data(), out,
+            weight.weight.rows()};
+  }
+  /// Calls body(begin, end) over the rows, on several workers when there are many.
+  template <typename Body>
+  void each_row(Body&& body) {
+    if (n_rows_ <= kRowGrain) {
+      body(int64_t{0}, n_rows_);
+    } else {
+      pool_.parallel_for(n_rows_, kRowGrain, body);
+    }
+  }
+
+  int64_t q_width() const { return config_.n_heads * config_.d_head; }
+  int64_t kv_width() const { return config_.n_kv_heads * config_.d_head; }
+
+  ModelConfig config_;
+  ModelWeights weights_;
+  KvType kv_type_;
+  ThreadPool& pool_;
+  MatmulWorkspace workspace_;
+
+  // The rows in work. Buffers only grow; packed rows.
+  int64_t n_rows_ = 0;
+  std::vector<int32_t> positions_;
+  std::vector<int32_t> row_sequences_;
+  std::vector<float> x_, h_, q_, k_, v_, attended_, gate_, up_;
+};
+
+Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
+  TRY_STATUS(check(batch, kv, logits));
+  const std::span<const BatchRow> rows = batch.rows;
+  float* out = logits.data();
+  for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
+    const auto slice = rows.subspan(begin, std::min<size_t>(kSliceRows, rows.size() - begin));
+    forward_slice(slice, batch.sequences, kv, out);
+    out += std::count_if(slice.begin(), slice.end(), [](auto& row) { return row.wants_logits; }) *
+           config_.n_vocab;
+  }
+  return {};
+}
+
+void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
+                            KvPool& kv, float* logits) {
+  embed(rows);
+  for (int64_t index = 0; index < config_.n_layers; ++index) {
+    const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
+    norm(x_, layer.attn_norm, h_);
+    project_qkv(layer);
+    rotate(layer);
+    kv_write(kv, index, attention_rows(sequences), k_.data(), v_.data(), pool_);
+    // Nothing after the last layer's keys and values reads the rows without logits.
+    if (index + 1 == config_.n_layers) keep_rows_with_logits(rows);
+    if (n_rows_ == 0) return;
+    add_attention(layer, index, sequences, kv);
+    add_feed_forward(layer);
+  }
+  project_head(logits);
+}
+
+void Decoder::embed(std::span<const BatchRow> rows) {
+  resize_buffers(static_cast<int64_t>(rows.size()));
+  const TensorView& table = weights_.embedding;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    positions_[r] = rows[r].position;
+    row_sequences_[r] = rows[r].sequence;
+    dequantize_row(table.type, table.row(rows[r].token),
+                   x_.data() + static_cast<int64_t>(r) * config_.d_model, config_.d_model);
+  }
+}
+
+void Decoder::project_qkv(const LayerWeights& layer) {
+  const MatmulTask tasks[] = {task(layer.q, q_.data()), task(layer.k, k_.data()),
+                              task(layer.v, v_.data())};
+  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+}
+
+/// Norms (Qwen3) and rotates the heads of q and k.
+void Decoder::rotate(const LayerWeights& layer) {
+  each_row([&](int64_t begin, int64_t end) {
+    auto heads = [&](float* x, int64_t n_heads, const std::vector<float>& weight) {
+      const int64_t width = n_heads * config_.d_head;
+      x += begin * width;
+      if (config_.qk_norm) {
+        rms_norm(x, config_.d_head, weight.data(), config_.rms_eps, (end - begin) * n_heads,
+                 config_.d_head, x, config_.d_head);
+      }
+      rope(weights_.rope, x, width, n_heads, config_.d_head,
+           std::span<const int32_t>(positions_)
+               .subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
+    };
+    heads(q_.data(), config_.n_heads, layer.q_norm);
+    heads(k_.data(), config_.n_kv_heads, layer.k_norm);
+  });
+}
+
+void Decoder::keep_rows_with_logits(std::span<const BatchRow> rows) {
+  int64_t kept = 0;
+  auto move_row = [&](std::vector<float>& x, int64_t width, int64_t from) {
+    std::copy_n(x.begin() + from * width, width, x.begin() + kept * width);
+  };
+  for (int64_t r = 0; r < n_rows_; ++r) {
+    const BatchRow& row = rows[static_cast<size_t>(r)];
+    if (!row.wants_logits) continue;
+    if (r != kept) {
+      move_row(x_, config_.d_model, r);
+      move_row(q_, q_width(), r);
+    }
+    positions_[static_cast<size_t>(kept)] = row.position;
+    row_sequences_[static_cast<size_t>(kept)] = row.sequence;
+    ++kept;
+  }
+  n_rows_ = kept;
+  positions_.resize(static_cast<size_t>(kept));
+  row_sequences_.resize(static_cast<size_t>(kept));
+}
+
+/// x += Wo attention(q, K, V)
+void Decoder::add_attention(const LayerWeights& layer, int64_t index,
+                            std::span<const KvSequence> sequences, KvPool& kv) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(config_.d_head));
+  attention(kv, index, attention_rows(sequences), q_.data(), config_.n_heads, scale,
+            attended_.data(), pool_);
+  linear(layer.o, attended_, h_);
+  add_in_place(x_.data(), h_.data(), n_rows_ * config_.d_model);
+}
+
+/// x += Wdown (silu(Wgate h) * Wup h), h = norm(x)
+void Decoder::add_feed_forward(const LayerWeights& layer) {
+  norm(x_, layer.ffn_norm, h_);
+  const MatmulTask tasks[] = {task(layer.gate, gate_.data()), task(layer.up, up_.data())};
+  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  each_row([&](int64_t begin, int64_t end) {
+    float* gate = gate_.data() + begin * config_.d_ff;
+    silu_mul(gate, up_.data() + begin * config_.d_ff, (end - begin) * config_.d_ff, gate);
+  });
+  linear(layer.down, gate_, h_);
+  add_in_place(x_.data(), h_.data(), n_rows_ * config_.d_model);
+}
+
+void Decoder::project_head(float* logits) {
+  norm(x_, weights_.output_norm, h_);
+  const MatmulTask tasks[] = {task(weights_.head, logits)};
+  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+}
+
+/// out = RMSNorm(x), rows of d_model.
+void Decoder::norm(const std::vector<float>& x, const std::vector<float>& weight,
+                   std::vector<float>& out) {
+  const int64_t d = config_.d_model;
+  each_row([&](int64_t begin, int64_t end) {
+    rms_norm(x.data() + begin * d, d, weight.data(), config_.rms_eps, end - begin, d,
+             out.data() + begin * d, d);
+  });
+}
+
+/// out = W in (+ bias)
+void Decoder::linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out) {
+  const MatmulTask tasks[] = {task(weight, out.data())};
+  matmul({in.data(), n_rows_, weight.weight.cols()}, tasks, pool_, workspace_);
+}
+
+void Decoder::resize_buffers(int64_t rows) {
+  n_rows_ = rows;
+  positions_.resize(static_cast<size_t>(rows));
+  row_sequences_.resize(static_cast<size_t>(rows));
+  auto reserve_rows = [&](std::vector<float>& buffer, int64_t width) {
+    const size_t needed = static_cast<size_t>(rows * width);
+    if (buffer.size() < needed) buffer.resize(needed);
+  };
+  reserve_rows(x_, config_.d_model);
+  reserve_rows(h_, config_.d_model);
+  reserve_rows(q_, q_width());
+  reserve_rows(k_, kv_width());
+  reserve_rows(v_, kv_width());
+  reserve_rows(attended_, q_width());
+  reserve_rows(gate_, config_.d_ff);
+  reserve_rows(up_, config_.d_ff);
+}
+
+Status Decoder::check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const {
+  const KvLayout& layout = kv.layout();
+  if (layout.n_layers != config_.n_layers || layout.n_kv_heads != config_.n_kv_heads ||
+      layout.d_head != config_.d_head) {
+    return Error{Code::kInvalidArgument, "the key/value pool was made for another model"};
+  }
+  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+    for (PageId page : batch.sequences[s].pages) {
+      if (page < 0 || page >= kv.n_pages()) {
+        return Error{Code::kInvalidArgument,
+                     fmt::format("sequence {} names page {} of {}", s, page, kv.n_pages())};
+      }
+    }
+  }
+  size_t wanted = 0;
+  std::vector<bool> seen(batch.sequences.size());
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    TRY_STATUS(check_row(batch, r, kv));
+    const size_t sequence = static_cast<size_t>(batch.rows[r].sequence);
+    const bool continues = r > 0 && batch.rows[r - 1].sequence == batch.rows[r].sequence;
+    if (seen[sequence] && !continues) {
+      return Error{Code::kInvalidArgument,
+                   fmt::format("row {}: the rows of sequence {} are not consecutive", r, sequence)};
+    }
+    seen[sequence] = true;
+    wanted += batch.rows[r].wants_logits ? 1 : 0;
+  }
+  if (logits.size() < wanted * static_cast<size_t>(config_.n_vocab)) {
+    return Error{Code::kInvalidArgument, fmt::format("room for {} logits, {} rows want {} each",
+                                                     logits.size(), wanted, config_.n_vocab)};
+  }
+  return {};
+}
+
+Status Decoder::check_row(const Batch& batch, size_t index, const KvPool& kv) const {
+  const BatchRow& row = batch.rows[index];
+  if (row.token < 0 || row.token >= config_.n_vocab) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: token {} is not in [0, {})", index,
+                                                     row.token, config_.n_vocab)};
+  }
+  if (row.sequence < 0 || static_cast<size_t>(row.sequence) >= batch.sequences.size()) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: sequence {} is not in [0, {})", index,
+                                                     row.sequence, batch.sequences.size())};
+  }
+  const auto& pages = batch.sequences[static_cast<size_t>(row.sequence)].pages;
+  const int64_t room = static_cast<int64_t>(pages.size()) * kv.page_tokens();
+  if (row.position < 0 || row.position >= room) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: position {} is not in [0, {}), the "
+                                                     "pages of its sequence",
+                                                     index, row.position, room)};
+  }
+  if (index > 0 && batch.rows[index - 1].sequence == row.sequence &&
+      batch.rows[index - 1].position >= row.position) {
+    return Error{Code::kInvalidArgument,
+                 fmt::format("row {}: position {} does not follow {}", index, row.position,
+                             batch.rows[index - 1].position)};
+  }
+  return {};
+}
+
+/// Calls visit(weight) on every matrix that a token's pass reads.
+template <typename Visit>
+void each_weight(const ModelWeights& weights, Visit&& visit) {
+  for (const LayerWeights& layer : weights.layers) {
+    for (const Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      visit(linear->weight);
+    }
+  }
+  visit(weights.head.weight);
+}
+
+uint64_t Decoder::weight_bytes_per_token() const {
+  uint64_t bytes = weights_.embedding.row_bytes();
+  each_weight(weights_, [&](const Weight& weight) { bytes += weight.bytes(); });
+  return bytes;
+}
+
+uint64_t Decoder::macs_per_token() const {
+  uint64_t macs = 0;
+  each_weight(weights_, [&](const Weight& weight) {
+    macs += static_cast<uint64_t>(weight.rows()) * static_cast<uint64_t>(weight.cols());
+  });
+  return macs;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptions& options,
+                                           ThreadPool& pool) {
+  TRY(ModelConfig config, ModelConfig::from_gguf(file));
+  TRY(ModelWeights weights, ModelWeights::bind(file, config, options, pool));
+  return std::unique_ptr<Model>(
+      std::make_unique<Decoder>(std::move(config), std::move(weights), options.kv_type, pool));
+}
+
+}  // namespace hadal

@@ -1,0 +1,15 @@
+#pragma once
+/// Rope frequencies of a model: base frequencies with the scaling its file asks for.
+#include <span>
+
+#include "kernels/rope.h"
+#include "model/model.h"
+
+namespace hadal {
+
+/// frequency[i] = theta^(-2i/r) for r = rope_dims, then scaled: linear divides by the factor,
+/// llama3 divides by `divisors` (rope_freqs.weight, r/2 entries), YaRN (2309.00071) blends both
+/// ends and sets the magnitude. `divisors` is empty or has rope_dims / 2 entries.
+RopeTable make_rope_table(const ModelConfig& config, std::span<const float> divisors);
+
+}  // namespace hadal
