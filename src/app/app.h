@@ -19,9 +19,10 @@ namespace hadal {
 
 /// What the environment says, read once at start (HADAL_HOME, HF_HOME, HF_ENDPOINT, HF_TOKEN, ...).
 struct Settings {
-  std::filesystem::path home;     ///< model store and history; $HADAL_HOME or ~/.cache/hadal
-  std::filesystem::path hf_home;  ///< $HF_HOME or ~/.cache/huggingface
-  std::string hf_endpoint;        ///< $HF_ENDPOINT or the public hub
+  std::filesystem::path home;      ///< model store and history; $HADAL_HOME or ~/.cache/hadal
+  std::filesystem::path hf_home;   ///< $HF_HOME or ~/.cache/huggingface
+  std::filesystem::path hf_cache;  ///< $HF_HUB_CACHE or hf_home/hub
+  std::string hf_endpoint;         ///< $HF_ENDPOINT or the public hub
   std::string hf_token;
   std::string modelscope_endpoint;
   std::string mirror;  ///< $HADAL_MIRROR: base address tried first for every file
@@ -41,7 +42,8 @@ struct LoadedText {
   std::unique_ptr<GgufFile> file;
   std::string name;  ///< what clients call it
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat_template;  ///< null when the file has none
+  std::unique_ptr<ChatTemplate> chat_template;  ///< null when the file has none that can be used
+  std::string template_problem;                 ///< why chat_template is null
 };
 
 /// LoadedText plus weights. Members are destroyed in the right order.

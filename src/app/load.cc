@@ -1,0 +1,170 @@
+/// From a file to the things that commands work with.
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "app/app.h"
+#include "base/limits.h"
+
+namespace hadal {
+namespace {
+
+constexpr std::string_view kPrefix = "tokenizer.ggml.";
+
+Status read_id(const GgufFile& file, std::string_view key, std::optional<int64_t>& out) {
+  if (out.has_value()) return {};
+  TRY(out, file.integer(std::string(kPrefix) + std::string(key)));
+  return {};
+}
+
+Status read_flag(const GgufFile& file, std::string_view key, std::optional<bool>& out) {
+  if (out.has_value()) return {};
+  TRY(out, file.boolean(std::string(kPrefix) + std::string(key)));
+  return {};
+}
+
+/// Some ids have two spellings in the wild; the first one found counts.
+Status read_special_ids(const GgufFile& file, VocabSpec& spec) {
+  TRY_STATUS(read_id(file, "bos_token_id", spec.bos));
+  TRY_STATUS(read_id(file, "eos_token_id", spec.eos));
+  TRY_STATUS(read_id(file, "eot_token_id", spec.eot));
+  TRY_STATUS(read_id(file, "eom_token_id", spec.eom));
+  TRY_STATUS(read_id(file, "unknown_token_id", spec.unknown));
+  TRY_STATUS(read_id(file, "seperator_token_id", spec.separator));  // the format's own spelling
+  TRY_STATUS(read_id(file, "separator_token_id", spec.separator));
+  TRY_STATUS(read_id(file, "padding_token_id", spec.padding));
+  TRY_STATUS(read_id(file, "cls_token_id", spec.cls));
+  TRY_STATUS(read_id(file, "mask_token_id", spec.mask));
+  TRY_STATUS(read_id(file, "fim_pre_token_id", spec.fim_prefix));
+  TRY_STATUS(read_id(file, "prefix_token_id", spec.fim_prefix));
+  TRY_STATUS(read_id(file, "fim_suf_token_id", spec.fim_suffix));
+  TRY_STATUS(read_id(file, "suffix_token_id", spec.fim_suffix));
+  TRY_STATUS(read_id(file, "fim_mid_token_id", spec.fim_middle));
+  TRY_STATUS(read_id(file, "middle_token_id", spec.fim_middle));
+  TRY_STATUS(read_id(file, "fim_pad_token_id", spec.fim_pad));
+  TRY_STATUS(read_id(file, "fim_rep_token_id", spec.fim_repo));
+  TRY_STATUS(read_id(file, "fim_sep_token_id", spec.fim_separator));
+  return {};
+}
+
+Status read_flags(const GgufFile& file, VocabSpec& spec) {
+  TRY_STATUS(read_flag(file, "add_bos_token", spec.add_bos));
+  TRY_STATUS(read_flag(file, "add_eos_token", spec.add_eos));
+  TRY_STATUS(read_flag(file, "add_space_prefix", spec.add_space_prefix));
+  TRY_STATUS(read_flag(file, "remove_extra_whitespaces", spec.remove_extra_whitespaces));
+  TRY_STATUS(read_flag(file, "normalizer.lowercase", spec.lowercase));
+  TRY_STATUS(read_flag(file, "normalizer.strip_accents", spec.strip_accents));
+  return {};
+}
+
+/// The array behind `key`, null when absent; an Error when it is longer than any vocabulary.
+Result<const GgufValue*> find_array(const GgufFile& file, std::string_view key) {
+  const GgufValue* value = file.find(std::string(kPrefix) + std::string(key));
+  if (value != nullptr && value->count() > limits::kVocabTokens) {
+    return Error{Code::kCorrupt, fmt::format("{}{} has {} entries, more than the limit of {}",
+                                             kPrefix, key, value->count(), limits::kVocabTokens)};
+  }
+  return value;
+}
+
+Status read_strings(const GgufFile& file, std::string_view key, std::vector<std::string>& out) {
+  TRY(const GgufValue* value, find_array(file, key));
+  if (value == nullptr) return {};
+  TRY(const std::vector<std::string_view> strings, value->as_strings());
+  out.assign(strings.begin(), strings.end());
+  return {};
+}
+
+Status read_kinds(const GgufFile& file, std::vector<uint8_t>& out) {
+  TRY(const GgufValue* value, find_array(file, "token_type"));
+  if (value == nullptr) return {};
+  TRY(const std::vector<int64_t> kinds, value->as_ints());
+  out.reserve(kinds.size());
+  for (const int64_t kind : kinds) {
+    // Files in the wild carry stray values here; what is not a known kind reads as undefined.
+    out.push_back(kind >= 0 && kind <= static_cast<int64_t>(TokenKind::kByte)
+                      ? static_cast<uint8_t>(kind)
+                      : 0);
+  }
+  return {};
+}
+
+/// The file's stem without the part number of a split ("-00001-of-00003").
+std::string model_name(const std::filesystem::path& path) {
+  std::string stem = path.stem().string();
+  constexpr size_t kPartChars = 15;
+  if (stem.size() > kPartChars) {
+    const std::string tail = stem.substr(stem.size() - kPartChars);
+    if (tail.front() == '-' && tail.compare(6, 4, "-of-") == 0)
+      stem.resize(stem.size() - kPartChars);
+  }
+  return stem;
+}
+
+void load_template(LoadedText& out) {
+  const auto source = out.file->string("tokenizer.chat_template");
+  if (!source.ok()) {
+    out.template_problem = source.error().message;
+  } else if (!source.value().has_value()) {
+    out.template_problem = "the file has no chat template";
+  } else {
+    auto parsed = ChatTemplate::parse(*source.value());
+    if (parsed.ok()) {
+      out.chat_template = std::make_unique<ChatTemplate>(std::move(parsed).value());
+    } else {
+      out.template_problem = "the file's chat template cannot be used: " + parsed.error().message;
+    }
+  }
+}
+
+}  // namespace
+
+Result<VocabSpec> vocab_from_gguf(const GgufFile& file) {
+  VocabSpec spec;
+  TRY(const std::optional<std::string_view> model, file.string("tokenizer.ggml.model"));
+  if (!model.has_value()) {
+    return Error{Code::kNotFound,
+                 fmt::format("{} has no vocabulary (tokenizer.ggml.model is missing)",
+                             file.path().string())};
+  }
+  spec.model = std::string(*model);
+  TRY(const std::optional<std::string_view> pre, file.string("tokenizer.ggml.pre"));
+  spec.pre = std::string(pre.value_or(""));
+  TRY_STATUS(read_strings(file, "tokens", spec.tokens));
+  TRY_STATUS(read_strings(file, "merges", spec.merges));
+  TRY(const GgufValue* scores, find_array(file, "scores"));
+  if (scores != nullptr) {
+    TRY(spec.scores, scores->as_floats());
+  }
+  TRY_STATUS(read_kinds(file, spec.kinds));
+  TRY_STATUS(read_special_ids(file, spec));
+  TRY_STATUS(read_flags(file, spec));
+  return spec;
+}
+
+Result<LoadedText> load_text(const std::filesystem::path& path) {
+  LoadedText out;
+  TRY(GgufFile file, GgufFile::open(path));
+  out.file = std::make_unique<GgufFile>(std::move(file));
+  out.name = model_name(path);
+  TRY(VocabSpec spec, vocab_from_gguf(*out.file));
+  TRY(out.tokenizer, Tokenizer::create(std::move(spec)));
+  load_template(out);
+  return out;
+}
+
+Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
+                               int threads) {
+  TRY(LoadedText text, load_text(path));
+  LoadedModel out{std::move(text), nullptr, nullptr};
+  out.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : ThreadPool::default_threads());
+  TRY(out.model, Model::load(*out.file, options, *out.pool));
+  if (out.model->n_vocab() < out.tokenizer->size()) {
+    return Error{Code::kCorrupt,
+                 fmt::format("the vocabulary of {} has {} tokens, but its weights only {}",
+                             path.string(), out.tokenizer->size(), out.model->n_vocab())};
+  }
+  return out;
+}
+
+}  // namespace hadal

@@ -1,0 +1,67 @@
+#include "app/options.h"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "app/output.h"
+
+namespace hadal {
+namespace {
+
+void show_progress(double fraction, void* shown) {
+  const int percent = static_cast<int>(fraction * 100);
+  int& last = *static_cast<int*>(shown);
+  if (percent == last) return;
+  last = percent;
+  fmt::print(stderr, "\rloading {:3d} %", percent);
+  std::fflush(stderr);
+}
+
+void warn_about(const LoadedText& text) {
+  if (!text.tokenizer->warning().empty()) print_note("warning: " + text.tokenizer->warning());
+}
+
+}  // namespace
+
+CLI::Option* add_model_option(CLI::App& command, std::string& model) {
+  return command
+      .add_option("-m,--model", model, "a name from `hadal list`, or a path to a .gguf file")
+      ->required()
+      ->type_name("M");
+}
+
+void add_threads_option(CLI::App& command, int& threads) {
+  command
+      .add_option("-t,--threads", threads, "threads to compute with (default: the cores at hand)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("T");
+}
+
+void add_json_option(CLI::App& command, bool& json) {
+  command.add_flag("--json", json, "print one JSON object");
+}
+
+Result<LoadedText> open_text(const std::string& model, const Settings& settings) {
+  TRY(const std::filesystem::path path, find_model(model, settings));
+  TRY(LoadedText text, load_text(path));
+  warn_about(text);
+  return text;
+}
+
+Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings) {
+  TRY(const std::filesystem::path path, find_model(model, settings));
+  LoadOptions options;
+  int shown = -1;
+  const bool progress = stderr_is_terminal();
+  if (progress) {
+    options.progress = show_progress;
+    options.progress_context = &shown;
+  }
+  auto loaded = load_model(path, options, threads);
+  if (progress && shown >= 0) fmt::print(stderr, "\r\033[K");
+  if (loaded.ok()) warn_about(loaded.value());
+  return loaded;
+}
+
+}  // namespace hadal

@@ -1,0 +1,22 @@
+#pragma once
+/// Options that several subcommands share. The structs they fill are function-local statics of the
+/// add functions: there is one command line per process.
+#include <string>
+
+#include "app/app.h"
+
+namespace hadal {
+
+/// --model M, required.
+CLI::Option* add_model_option(CLI::App& command, std::string& model);
+/// -t, --threads T.
+void add_threads_option(CLI::App& command, int& threads);
+/// --json.
+void add_json_option(CLI::App& command, bool& json);
+
+/// find_model, then load_text; a doubtful vocabulary is reported on standard error.
+Result<LoadedText> open_text(const std::string& model, const Settings& settings);
+/// The same with weights; shows the progress of loading on a terminal.
+Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings);
+
+}  // namespace hadal

@@ -1,0 +1,166 @@
+#include "app/store.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "app/catalogue.h"
+#include "app/output.h"
+#include "base/env.h"
+#include "base/json.h"
+#include "base/limits.h"
+
+namespace hadal {
+namespace {
+
+constexpr size_t kNameBytes = 128;
+constexpr std::string_view kSuffix = ".gguf";
+
+bool is_name_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+std::string member_text(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+/// A record that cannot be read counts as none: it only informs.
+std::optional<StoreRecord> read_record(const std::filesystem::path& path) {
+  const auto text = Env::real().read_file(path, limits::kConfigFileBytes);
+  if (!text.ok()) return std::nullopt;
+  const auto parsed = parse_json(text.value());
+  if (!parsed.ok() || !parsed.value().is_object()) return std::nullopt;
+  const json::object& object = parsed.value().get_object();
+  StoreRecord record;
+  record.origin = member_text(object, "origin");
+  record.sha256 = member_text(object, "sha256");
+  record.checked = member_text(object, "checked");
+  record.licence = member_text(object, "licence");
+  const json::value* bytes = object.if_contains("bytes");
+  if (bytes != nullptr && bytes->is_int64() && bytes->get_int64() >= 0) {
+    record.bytes = static_cast<uint64_t>(bytes->get_int64());
+  }
+  return record;
+}
+
+std::vector<std::string> known_names(const Settings& settings) {
+  std::vector<std::string> names;
+  for (const StoredModel& model : stored_models(settings)) names.push_back(model.name);
+  for (const CatalogueEntry& entry : catalogue()) {
+    if (std::find(names.begin(), names.end(), entry.name) == names.end())
+      names.emplace_back(entry.name);
+  }
+  return names;
+}
+
+/// .gguf files of a directory, by name; the file system's answer, so possibly none.
+std::vector<std::string> model_files(const std::filesystem::path& directory) {
+  std::vector<std::string> names;
+  std::error_code failed;
+  for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end;
+       it.increment(failed)) {
+    if (it->path().extension() == kSuffix) names.push_back(it->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<std::filesystem::path> find_file(const std::filesystem::path& path) {
+  std::error_code failed;
+  const auto status = std::filesystem::status(path, failed);
+  if (std::filesystem::is_regular_file(status)) return path;
+  if (std::filesystem::is_directory(status)) {
+    const auto files = model_files(path);
+    return Error{Code::kInvalidArgument, path.string() + " is a directory, not a model file",
+                 files.empty() ? "name a .gguf file"
+                               : "it holds: " + fmt::format("{}", fmt::join(files, ", "))};
+  }
+  if (std::filesystem::exists(status)) {
+    return Error{Code::kInvalidArgument, path.string() + " is not a regular file",
+                 "name a .gguf file"};
+  }
+  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
+  return Error{Code::kNotFound, path.string() + " does not exist",
+               did_you_mean(near_names(path.filename().string(), model_files(directory)))};
+}
+
+}  // namespace
+
+std::filesystem::path store_directory(const Settings& settings) {
+  return settings.home / "models";
+}
+
+std::filesystem::path store_path(const Settings& settings, const std::string& name) {
+  return store_directory(settings) / (name + std::string(kSuffix));
+}
+
+std::vector<StoredModel> stored_models(const Settings& settings) {
+  std::vector<StoredModel> models;
+  for (const std::string& file : model_files(store_directory(settings))) {
+    const std::string name = file.substr(0, file.size() - kSuffix.size());
+    if (auto model = find_stored(settings, name)) models.push_back(std::move(*model));
+  }
+  return models;
+}
+
+std::optional<StoredModel> find_stored(const Settings& settings, const std::string& name) {
+  if (!is_model_name(name)) return std::nullopt;
+  StoredModel model{name, store_path(settings, name), 0, std::nullopt};
+  std::error_code failed;
+  if (!std::filesystem::is_regular_file(model.path, failed) || failed) return std::nullopt;
+  model.bytes = std::filesystem::file_size(model.path, failed);
+  if (failed) return std::nullopt;
+  std::filesystem::path record = model.path;
+  model.record = read_record(record.replace_extension(".json"));
+  return model;
+}
+
+Status write_record(const Settings& settings, const std::string& name, const StoreRecord& record) {
+  const json::object object = {{"name", name},
+                               {"origin", record.origin},
+                               {"sha256", record.sha256},
+                               {"checked", record.checked},
+                               {"bytes", record.bytes},
+                               {"licence", record.licence}};
+  return Env::real().write_file(store_directory(settings) / (name + ".json"),
+                                to_json(object) + "\n");
+}
+
+bool is_model_name(std::string_view name) {
+  return !name.empty() && name.size() <= kNameBytes && name.front() != '.' && name.front() != '-' &&
+         std::all_of(name.begin(), name.end(), is_name_char);
+}
+
+std::string to_model_name(std::string_view text) {
+  std::string name;
+  for (const char c : text.substr(0, kNameBytes)) name.push_back(is_name_char(c) ? c : '-');
+  const size_t first = name.find_first_not_of(".-");
+  name = first == std::string::npos ? "" : name.substr(first);
+  return name.empty() ? "model" : name;
+}
+
+Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings) {
+  if (reference.empty()) {
+    return Error{Code::kInvalidArgument, "the model's name is empty",
+                 "`hadal list` shows what is there"};
+  }
+  if (const auto stored = find_stored(settings, reference)) return stored->path;
+  const std::filesystem::path path = reference;
+  std::error_code failed;
+  const bool looks_like_path =
+      reference.find('/') != std::string::npos || path.extension() == kSuffix;
+  if (looks_like_path || std::filesystem::is_regular_file(path, failed)) return find_file(path);
+  if (find_in_catalogue(reference) != nullptr) {
+    return Error{Code::kNotFound, reference + " is in the catalogue, but not on this machine yet",
+                 "get it with: hadal pull " + reference};
+  }
+  const std::string near = did_you_mean(near_names(reference, known_names(settings)));
+  return Error{Code::kNotFound, "there is no model '" + reference + "'",
+               near.empty()
+                   ? "`hadal list` shows what is here, `hadal list --catalogue` what can be pulled"
+                   : near};
+}
+
+}  // namespace hadal
