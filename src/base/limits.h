@@ -11,6 +11,7 @@ inline constexpr size_t kMiB = 1024 * kKiB;
 // Model files.
 inline constexpr uint64_t kGgufStringBytes = 16 * kMiB;
 inline constexpr uint64_t kGgufKeyBytes = 64 * kKiB;
+inline constexpr uint64_t kGgufTensorNameBytes = 256;  // the format says 64; old files exceed it
 inline constexpr uint64_t kGgufMetadataCount = 64 * kKiB;
 inline constexpr uint64_t kGgufTensorCount = 64 * kKiB;
 inline constexpr uint64_t kGgufAlignmentBytes = kMiB;
@@ -30,6 +31,9 @@ inline constexpr size_t kTemplateSteps = 4 * 1000 * 1000;
 inline constexpr int kTemplateDepth = 64;
 inline constexpr int kTemplateCallDepth = 32;
 
+// Standard input and files of text that commands read.
+inline constexpr size_t kTextInputBytes = 1024 * kMiB;
+
 // JSON and HTTP.
 inline constexpr int kJsonDepth = 128;
 inline constexpr size_t kHttpHeaderBytes = 32 * kKiB;
@@ -44,6 +48,7 @@ inline constexpr int kMessages = 16384;
 inline constexpr int kChoices = 16;
 inline constexpr int kStopStrings = 16;
 inline constexpr size_t kStopStringBytes = 256;
+inline constexpr size_t kStopIds = 256;
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
 inline constexpr int kQueuedRequests = 256;

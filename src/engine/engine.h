@@ -20,33 +20,36 @@
 namespace hadal {
 
 struct EngineOptions {
-  int64_t n_ctx = 4096;           ///< positions per sequence (prompt + output)
-  int max_batch = 8;              ///< sequences that run at once
-  int max_step_tokens = 512;      ///< rows per forward pass; long prompts are cut into chunks
-  int max_queue = 256;            ///< requests waiting; beyond: kExhausted
+  int64_t n_ctx = 4096;  ///< positions per sequence (prompt + output)
+  int max_batch = 8;     ///< sequences that run at once
+  /// Rows per forward pass; long prompts are cut into chunks. Raised to max_batch when below.
+  int max_step_tokens = 512;
+  int max_queue = 256;  ///< requests waiting; beyond: kExhausted
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
 
-/// One sampled token.
+/// One sampled token. Log-probabilities as in Sampled: the model's own, before bias, penalties and
+/// temperature.
 struct TokenEvent {
   TokenId id = kNoToken;
-  float logprob = 0;                    ///< natural log, before temperature; set when asked for
-  std::vector<TokenLogprob> top = {};   ///< most likely first; filled when asked for
+  float logprob = 0;                   ///< natural log; set when sampling.top_logprobs >= 0
+  std::vector<TokenLogprob> top = {};  ///< most likely first; filled when asked for
 };
 
 struct FinishEvent {
   FinishReason reason = FinishReason::kStop;
-  std::string error;             ///< for kError: one sentence
+  std::string error;  ///< for kError: one sentence
   int64_t prompt_tokens = 0;
-  int64_t completion_tokens = 0; ///< tokens sampled, the one that ended generation included
-  int64_t queue_micros = 0;      ///< submit to first forward pass
-  int64_t prefill_micros = 0;    ///< first forward pass to first token
-  int64_t decode_micros = 0;     ///< first token to last token
+  int64_t completion_tokens = 0;  ///< tokens sampled, the one that ended generation included
+  int64_t queue_micros = 0;    ///< submit to first forward pass (or to the end, if there was none)
+  int64_t prefill_micros = 0;  ///< first forward pass to first token (or to the end)
+  int64_t decode_micros = 0;   ///< first token to last token
 };
 
 /// Receives a request's output on the engine's thread, in order. Must return at once: hand over
-/// to your own thread. After on_finish nothing more comes and the engine drops the sink.
+/// to your own thread. After on_finish nothing more comes and the engine drops the sink. A sink may
+/// call the engine's submit, cancel and stats; its destructor it may not.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
@@ -56,22 +59,23 @@ class TokenSink {
 };
 
 struct GenerateRequest {
-  std::vector<TokenId> prompt;           ///< not empty, within the context
+  std::vector<TokenId> prompt;  ///< not empty, within the context
   SamplingParams sampling;
-  int64_t max_tokens = 0;                ///< 0: as many as fit
-  int64_t min_tokens = 0;                ///< end-of-generation ids are masked until then
-  bool ignore_eos = false;
-  std::vector<TokenId> stop_ids;         ///< end-of-generation ids of the vocabulary and the caller's own
+  int64_t max_tokens = 0;   ///< 0: as many as fit
+  int64_t min_tokens = 0;   ///< stop_ids are masked until then
+  bool ignore_eos = false;  ///< stop_ids are delivered like any other token
+  /// End-of-generation ids of the vocabulary and the caller's own; unknown ids never match.
+  std::vector<TokenId> stop_ids;
 };
 
 /// Counters for /health and metrics; all totals since start.
 struct EngineStats {
   int running = 0;
   int waiting = 0;
-  uint64_t requests = 0;
-  uint64_t prompt_tokens = 0;
-  uint64_t completion_tokens = 0;
-  uint64_t steps = 0;
+  uint64_t requests = 0;           ///< accepted by submit
+  uint64_t prompt_tokens = 0;      ///< computed
+  uint64_t completion_tokens = 0;  ///< sampled
+  uint64_t steps = 0;              ///< forward passes
 };
 
 /// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows
@@ -84,11 +88,13 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   /// kInvalidArgument for an empty prompt, ids out of range, bad sampling parameters or a prompt
-  /// beyond the context; kExhausted when the queue is full.
+  /// beyond the context; kExhausted when the queue is full; kUnavailable after drain(). Events may
+  /// reach the sink before this returns.
   Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink);
   /// The row leaves the batch at the next step; its sink gets kCancelled. Unknown ids are ignored.
   void cancel(RequestId id);
-  /// Refuses new requests from now on and waits until running ones are done or `timeout_micros` passed.
+  /// Refuses new requests from now on and waits until accepted ones are done or `timeout_micros`
+  /// passed; what runs then goes on. Called by a sink it does not wait.
   void drain(int64_t timeout_micros);
 
   EngineStats stats() const;

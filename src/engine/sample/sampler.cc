@@ -1,0 +1,243 @@
+/// From a row of logits to one id.
+///
+///   adjust()  mask, bias, penalties: touches only the ids they name, and remembers what was there
+///   draw()    temperature, top_k, top_p, min_p: leaves a kept set in rising id order, or the whole
+///             row when no filter is on; then one uniform number picks by cumulative weight
+///
+/// Picking in id order makes the outcome independent of how the kept set was found, so the partial
+/// selections here choose exactly what a full sort would (the tests' naive twin does one).
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "engine/sample/select.h"
+#include "engine/sample/weights.h"
+#include "engine/sampling.h"
+
+namespace hadal {
+namespace {
+
+constexpr float kBanned = -std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kBiasBan = -100.0f;
+constexpr float kBiasForce = 100.0f;
+constexpr float kTemperatureMin = 1e-6f;  // below, logit differences over it overflow a float
+
+/// splitmix64 (Steele, Lea, Flood 2014): a counter and a mixing function.
+uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+size_t index_of(TokenId id) {
+  return static_cast<size_t>(id);
+}
+
+/// Keeps finite arithmetic finite, so that a penalty never turns into a ban.
+float clamp_finite(float value) {
+  return std::clamp(value, -kLargest, kLargest);
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed)
+    : params_(std::move(params)),
+      // Mixed, so that seeds n and n + 1 do not give streams that are shifts of each other.
+      random_state_(mix(params_.seed.value_or(fallback_seed) + 0x9E3779B97F4A7C15u)) {
+  if (params_.repetition_penalty == 1.0f) return;
+  prompt_ids_.assign(prompt.begin(), prompt.end());
+  std::sort(prompt_ids_.begin(), prompt_ids_.end());
+  prompt_ids_.erase(std::unique(prompt_ids_.begin(), prompt_ids_.end()), prompt_ids_.end());
+}
+
+Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId> masked) {
+  RowScan row = scan_row(logits);
+  if (row.has_nan) return Error{Code::kInternal, "the model computed logits that are not numbers"};
+  if (row.max > kLargest) {
+    for (float& x : logits) x = x > kLargest ? kLargest : x;
+    row.max = kLargest;
+  }
+  if (row.max == kBanned) return Error{Code::kInternal, "the model ruled out every token"};
+
+  Sampled out;
+  const float model_max = row.max;
+  const bool wants_logprobs = params_.top_logprobs >= 0;
+  if (wants_logprobs) report(logits, model_max, out);
+
+  adjust(logits, masked);
+  if (!touched_.empty()) row = scan_row(logits);
+  if (row.max == kBanned) {
+    return Error{Code::kInternal, "no token may be chosen: all are masked or banned"};
+  }
+  out.id = params_.temperature == 0 ? first_index_of(logits, row.max) : draw(logits, row.max);
+  if (wants_logprobs) {
+    // The first entry for an id holds the model's own value.
+    const auto changed = std::find_if(touched_.begin(), touched_.end(),
+                                      [&](const auto& entry) { return entry.first == out.id; });
+    const float logit = changed != touched_.end() ? changed->second : logits[index_of(out.id)];
+    out.logprob = clamp_finite(logit - model_max + out.logprob);
+  }
+  count(out.id);
+  return out;
+}
+
+/// Leaves -log(sum exp(logit - max)) in out.logprob, which sample() completes.
+void Sampler::report(std::span<const float> logits, float row_max, Sampled& out) {
+  weights_.resize(logits.size());
+  const double total = exp_weights(logits, row_max, 1.0f, weights_, block_sums_);
+  const float log_total = static_cast<float>(std::log(total));
+  out.logprob = -log_total;
+  if (params_.top_logprobs == 0) return;
+  select_top_k(logits, static_cast<size_t>(params_.top_logprobs), partition_, candidates_);
+  std::sort(candidates_.begin(), candidates_.end(), better);
+  for (const Candidate& c : candidates_) {
+    out.top.push_back({c.id, clamp_finite(c.logit - row_max - log_total)});
+  }
+}
+
+void Sampler::set_logit(std::span<float> logits, TokenId id, float value) {
+  touched_.emplace_back(id, logits[index_of(id)]);
+  logits[index_of(id)] = value;
+}
+
+void Sampler::adjust(std::span<float> logits, std::span<const TokenId> masked) {
+  touched_.clear();
+  for (TokenId id : masked) {
+    if (id >= 0 && index_of(id) < logits.size()) set_logit(logits, id, kBanned);
+  }
+  apply_bias(logits);
+  apply_penalties(logits);
+}
+
+void Sampler::apply_bias(std::span<float> logits) {
+  candidates_.clear();  // the forced ids that may be chosen
+  for (const auto& [id, bias] : params_.logit_bias) {
+    const float logit = logits[index_of(id)];
+    if (logit == kBanned) continue;
+    set_logit(logits, id, bias <= kBiasBan ? kBanned : clamp_finite(logit + bias));
+    if (bias >= kBiasForce) candidates_.push_back({logits[index_of(id)], 0, id});
+  }
+  if (candidates_.empty()) return;
+  std::fill(logits.begin(), logits.end(), kBanned);
+  for (const Candidate& c : candidates_) logits[index_of(c.id)] = c.logit;
+}
+
+void Sampler::apply_penalties(std::span<float> logits) {
+  const float repetition = params_.repetition_penalty;
+  const auto repeated = [&](TokenId id) {
+    const float logit = logits[index_of(id)];
+    if (logit == kBanned) return;
+    set_logit(logits, id, clamp_finite(logit > 0 ? logit / repetition : logit * repetition));
+  };
+  if (repetition != 1.0f) {
+    for (TokenId id : prompt_ids_) repeated(id);
+    for (const auto& [id, times] : output_counts_) {
+      if (!std::binary_search(prompt_ids_.begin(), prompt_ids_.end(), id)) repeated(id);
+    }
+  }
+  if (params_.presence_penalty == 0 && params_.frequency_penalty == 0) return;
+  for (const auto& [id, times] : output_counts_) {
+    const float logit = logits[index_of(id)];
+    if (logit == kBanned) continue;
+    const float penalty =
+        params_.presence_penalty + params_.frequency_penalty * static_cast<float>(times);
+    set_logit(logits, id, clamp_finite(logit - penalty));
+  }
+}
+
+TokenId Sampler::draw(std::span<const float> logits, float row_max) {
+  const float inverse = 1.0f / std::max(params_.temperature, kTemperatureMin);
+  const size_t top_k = static_cast<size_t>(params_.top_k);
+  const bool filters = params_.top_p < 1.0f || params_.min_p > 0;
+  if (top_k > 0 && top_k < logits.size()) {
+    select_top_k(logits, top_k, partition_, candidates_);
+    double total = 0;
+    for (Candidate& c : candidates_) total += c.weight = exp_weight(c.logit, row_max, inverse);
+    if (params_.top_p < 1.0f) keep_nucleus(params_.top_p * total, partition_, candidates_);
+    std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < params_.min_p; });
+    return draw_from_candidates();
+  }
+  weights_.resize(logits.size());
+  const double total = exp_weights(logits, row_max, inverse, weights_, block_sums_);
+  if (!filters) return draw_from_row(total);
+  gather_likely(logits, params_.top_p < 1.0f ? params_.top_p * total : 2 * total);
+  return draw_from_candidates();
+}
+
+/// Candidates in id order: the nucleus that reaches `target`, less what min_p drops. A peaked row
+/// has few weights above 2^-7, so the row is gathered from the top in steps until the target is in.
+void Sampler::gather_likely(std::span<const float> logits, double target) {
+  for (float cutoff : {0x1p-7f, 0x1p-14f, 0.0f}) {
+    // Weights below min_p can only be cut again: the nucleus ends above them or they go after it.
+    const float lowest = std::max(cutoff, params_.min_p);
+    candidates_.clear();
+    double sum = 0;
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (weights_[i] < lowest || weights_[i] == 0) continue;
+      candidates_.push_back({logits[i], weights_[i], static_cast<TokenId>(i)});
+      sum += weights_[i];
+    }
+    if (sum >= target) return keep_nucleus(target, partition_, candidates_);
+    if (lowest > cutoff) return;
+  }
+}
+
+TokenId Sampler::draw_from_candidates() {
+  CHECK(!candidates_.empty());  // the best one has weight 1, which no filter drops
+  double total = 0;
+  for (const Candidate& c : candidates_) total += c.weight;
+  double left = next_uniform() * total;
+  TokenId last = kNoToken;
+  for (const Candidate& c : candidates_) {
+    if (c.weight == 0) continue;
+    last = c.id;
+    if (left < c.weight) break;
+    left -= c.weight;
+  }
+  return last;
+}
+
+/// Walks the block sums, then one block. Rounding may leave a remainder at the end of the block (or
+/// of the row): its last token that has weight takes it.
+TokenId Sampler::draw_from_row(double total) {
+  double left = next_uniform() * total;
+  size_t block = 0;
+  size_t chosen_block = 0;
+  for (; block < block_sums_.size(); ++block) {
+    if (block_sums_[block] == 0) continue;
+    chosen_block = block;
+    if (left < block_sums_[block]) break;
+    left -= block_sums_[block];
+  }
+  const size_t end = std::min((chosen_block + 1) * kWeightBlock, weights_.size());
+  TokenId last = kNoToken;
+  for (size_t i = chosen_block * kWeightBlock; i < end; ++i) {
+    if (weights_[i] == 0) continue;
+    last = static_cast<TokenId>(i);
+    if (left < weights_[i]) break;
+    left -= weights_[i];
+  }
+  CHECK(last != kNoToken);
+  return last;
+}
+
+/// 53 random bits as a number in [0, 1).
+double Sampler::next_uniform() {
+  random_state_ += 0x9E3779B97F4A7C15u;
+  return static_cast<double>(mix(random_state_) >> 11) * 0x1p-53;
+}
+
+void Sampler::count(TokenId id) {
+  const auto at =
+      std::lower_bound(output_counts_.begin(), output_counts_.end(), id,
+                       [](const auto& entry, TokenId key) { return entry.first < key; });
+  if (at != output_counts_.end() && at->first == id) {
+    ++at->second;
+  } else {
+    output_counts_.insert(at, {id, 1});
+  }
+}
+
+}  // namespace hadal
