@@ -8,9 +8,27 @@
 namespace hadal {
 
 enum class DType : uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8,
-  kQ2_K = 10, kQ3_K = 11, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14,
-  kIQ4_NL = 20, kIQ4_XS = 23, kI8 = 24, kI16 = 25, kI32 = 26, kI64 = 27, kF64 = 28, kBF16 = 30, kMXFP4 = 39,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
+  kI8 = 24,
+  kI16 = 25,
+  kI32 = 26,
+  kI64 = 27,
+  kF64 = 28,
+  kBF16 = 30,
+  kMXFP4 = 39,
 };
 
 struct DTypeInfo {
@@ -30,7 +48,8 @@ Result<DType> dtype_from_gguf(uint32_t id);
 /// Bytes of a row of `elements` (must be a multiple of the block).
 inline uint64_t dtype_row_bytes(DType type, int64_t elements) {
   const DTypeInfo& info = dtype_info(type);
-  return static_cast<uint64_t>(elements / info.block_elements) * static_cast<uint64_t>(info.block_bytes);
+  return static_cast<uint64_t>(elements / info.block_elements) *
+         static_cast<uint64_t>(info.block_bytes);
 }
 
 /// Decodes `elements` values (a multiple of the block) at `source` to float, exactly as the

@@ -15,7 +15,19 @@
 namespace hadal {
 
 enum class GgufType : uint32_t {
-  kU8 = 0, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+  kU8 = 0,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64
 };
 
 /// One metadata entry, borrowed from the file. Accessors check the type: a wrong one is an Error
@@ -28,11 +40,12 @@ class GgufValue {
   uint64_t count() const { return count_; }                ///< elements of an array, else 1
 
   Result<std::string_view> as_string() const;
-  Result<int64_t> as_int() const;    ///< any integer type (bool too); kCorrupt when beyond int64
-  Result<double> as_float() const;   ///< f32, f64 or any integer type
+  Result<int64_t> as_int() const;   ///< any integer type (bool too); kCorrupt when beyond int64
+  Result<double> as_float() const;  ///< f32, f64 or any integer type
   Result<bool> as_bool() const;
   Result<std::vector<std::string_view>> as_strings() const;
-  Result<std::vector<int64_t>> as_ints() const;  ///< array of any integer type; a scalar counts as one
+  Result<std::vector<int64_t>> as_ints()
+      const;  ///< array of any integer type; a scalar counts as one
   Result<std::vector<float>> as_floats() const;  ///< array of f32 or f64; a scalar counts as one
   /// For people: scalars and strings as text (cut at `chars_max`), arrays as "[type x count]".
   std::string to_text(size_t chars_max = 80) const;

@@ -23,7 +23,8 @@ struct TensorView {
   std::string_view name;
   DType type = DType::kF32;
   int n_dims = 1;
-  std::array<int64_t, 4> ne = {1, 1, 1, 1};  ///< elements per axis, axis 0 contiguous; unused axes 1
+  std::array<int64_t, 4> ne = {1, 1, 1,
+                               1};  ///< elements per axis, axis 0 contiguous; unused axes 1
   const std::byte* data = nullptr;
   uint64_t bytes = 0;
 
