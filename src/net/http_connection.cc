@@ -1,0 +1,589 @@
+// One HTTP/1.1 connection.
+//
+//   read loop --> inbox --> parser (head, then body) --> dispatch --> worker --> reply or stream
+//        ^                                                                            |
+//        +---- keeps reading while the answer is made, to notice a client hanging up  v
+//                                                              outbox --> sending --> socket
+//
+// The parser is Beast's, fed by hand: so one read can stay pending whatever the state, and nothing
+// has to be cancelled between requests.
+#include <array>
+#include <boost/asio/post.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
+#include <optional>
+
+#include "base/env.h"
+#include "base/log.h"
+#include "net/access.h"
+#include "net/detail/core.h"
+
+namespace hadal {
+namespace {
+
+namespace http = boost::beast::http;
+using Parser = http::request_parser<http::string_body>;
+
+constexpr size_t kReadBytes = 16 * limits::kKiB;
+constexpr int64_t kLingerMicros = 2'000'000;
+constexpr std::string_view kRequestIdCharacters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+
+std::string view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+bool well_formed_request_id(std::string_view id) {
+  return !id.empty() && id.size() <= 128 &&
+         id.find_first_not_of(kRequestIdCharacters) == std::string_view::npos;
+}
+
+std::string new_request_id() {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string id = "req_";
+  for (uint64_t bits = Env::real().random_u64(); id.size() < 20; bits >>= 4) {
+    id.push_back(kHex[bits & 15]);
+  }
+  return id;
+}
+
+/// Header values come partly from our own data: no line break may pass.
+void append_header(std::string& out, std::string_view name, std::string_view value) {
+  out += name;
+  out += ": ";
+  for (const char c : value) {
+    if (c != '\r' && c != '\n' && c != '\0') out.push_back(c);
+  }
+  out += "\r\n";
+}
+
+class HttpConnection final : public Connection {
+ public:
+  HttpConnection(ServerCore& server, uint64_t id, tcp::socket socket)
+      : Connection(server, id), socket_(std::move(socket)) {}
+
+  void start() override;
+  void on_tick(int64_t now) override;
+  void drain() override;
+  void close() override;
+  bool busy() const override { return phase_ == Phase::kAnswering || phase_ == Phase::kFlushing; }
+
+  void reply(HttpReply reply) override;
+  void start_stream(StreamHead head) override;
+  void write(std::string bytes) override;
+  void finish() override;
+  void abort_stream() override;
+  size_t unsent_bytes() const override { return outbox_.size() + sending_.size() - sent_; }
+
+ private:
+  enum class Phase : uint8_t {
+    kIdle,       ///< between requests
+    kHead,       ///< some bytes of a head are here
+    kBody,
+    kAnswering,  ///< a handler works on it, or streams
+    kFlushing,   ///< answer complete, bytes still to be sent
+    kLingering,  ///< our side is shut down; reading on so that the answer is not lost to a reset
+    kUpgrading
+  };
+
+  void begin_request();
+  void arm_read();
+  void on_read(const boost::system::error_code& error, size_t bytes);
+  void parse();
+  bool on_head();
+  void on_parse_error(const boost::system::error_code& error);
+  bool check_head(Router::Match& match);
+  bool check_access(const Router::Match& match);
+  bool reply_options(const Router::Match& match);
+  void dispatch();
+  void begin_upgrade(const Route* route);
+  void refuse(int status, std::string_view code, std::string_view message,
+              HeaderList headers = {});
+  std::string head_bytes(int status, std::string_view type, const HeaderList& headers) const;
+  void send(std::string_view bytes);
+  void write_some();
+  void on_written(const boost::system::error_code& error, size_t bytes);
+  void on_flushed();
+  void gone();
+  void enter(Phase phase);
+
+  tcp::socket socket_;
+  std::array<char, kReadBytes> read_buffer_;
+  std::string inbox_;
+  std::optional<Parser> parser_;
+  HttpRequest request_;
+  const Route* route_ = nullptr;
+  std::string outbox_;
+  std::string sending_;
+  size_t sent_ = 0;
+  Phase phase_ = Phase::kIdle;
+  bool reading_ = false;
+  bool writing_ = false;
+  bool keep_alive_ = true;
+  bool http10_ = false;
+  bool head_only_ = false;
+  bool streaming_ = false;
+  bool event_stream_ = false;
+  bool aborted_ = false;
+  int64_t since_ = 0;        ///< when the phase began, or its last progress
+  int64_t write_since_ = 0;  ///< last progress of writing
+};
+
+void HttpConnection::enter(Phase phase) {
+  phase_ = phase;
+  since_ = server_.now();
+}
+
+void HttpConnection::start() {
+  boost::system::error_code ignored;
+  socket_.set_option(tcp::no_delay(true), ignored);
+  if (server_.options.send_buffer_bytes > 0) {
+    socket_.set_option(asio::socket_base::send_buffer_size(
+                           static_cast<int>(server_.options.send_buffer_bytes)),
+                       ignored);
+  }
+  begin_request();
+  arm_read();
+}
+
+void HttpConnection::begin_request() {
+  ++serial_;
+  parser_.emplace();
+  parser_->header_limit(limits::kHttpHeaderBytes);
+  parser_->body_limit(boost::none);  // on_head sets what the row allows
+  request_ = {};
+  route_ = nullptr;
+  streaming_ = event_stream_ = aborted_ = head_only_ = http10_ = false;
+  enter(Phase::kIdle);
+}
+
+void HttpConnection::arm_read() {
+  if (reading_ || closed_ || phase_ == Phase::kUpgrading) return;
+  // A pipelining client is read ahead only so far.
+  if (busy() && inbox_.size() > limits::kHttpHeaderBytes) return;
+  reading_ = true;
+  ++pending_;
+  socket_.async_read_some(asio::buffer(read_buffer_),
+                          [this](const boost::system::error_code& error, size_t bytes) {
+                            --pending_;
+                            reading_ = false;
+                            on_read(error, bytes);
+                            server_.release(id_);
+                          });
+}
+
+void HttpConnection::on_read(const boost::system::error_code& error, size_t bytes) {
+  if (closed_) return;
+  if (error) {
+    gone();
+    return;
+  }
+  if (phase_ == Phase::kLingering) {
+    arm_read();
+    return;
+  }
+  inbox_.append(read_buffer_.data(), bytes);
+  if (phase_ == Phase::kIdle) enter(Phase::kHead);
+  if (phase_ == Phase::kBody) since_ = server_.now();
+  if (phase_ == Phase::kHead || phase_ == Phase::kBody) parse();
+  arm_read();
+}
+
+void HttpConnection::parse() {
+  while (phase_ == Phase::kHead || phase_ == Phase::kBody) {
+    boost::system::error_code error;
+    const size_t used = parser_->put(asio::buffer(inbox_), error);
+    inbox_.erase(0, used);
+    if (error == http::error::need_more) {
+      // What the parser could not use stays in the inbox; lines and chunk heads have an end.
+      if (inbox_.size() > limits::kHttpHeaderBytes + kReadBytes) {
+        refuse(431, "header_too_large", "A header or chunk line is too long.");
+      }
+      return;
+    }
+    if (error) {
+      on_parse_error(error);
+      return;
+    }
+    if (phase_ == Phase::kHead && parser_->is_header_done() && !on_head()) return;
+    if (parser_->is_done()) {
+      dispatch();
+      return;
+    }
+    if (inbox_.empty()) return;
+  }
+}
+
+void HttpConnection::on_parse_error(const boost::system::error_code& error) {
+  if (error == http::error::header_limit) {
+    refuse(431, "header_too_large", "The request header is larger than 32 KiB.");
+  } else if (error == http::error::body_limit) {
+    refuse(413, "body_too_large",
+           "The request body is larger than this endpoint accepts.");
+  } else {
+    refuse(400, "malformed_request", "The bytes are not a valid HTTP/1.1 request.");
+  }
+}
+
+/// The head is complete: decides whether to go on. Afterwards the phase is kBody, or an answer is
+/// on its way.
+bool HttpConnection::on_head() {
+  const auto& message = parser_->get();
+  enter(Phase::kBody);
+  http10_ = message.version() < 11;
+  keep_alive_ = message.keep_alive() && !server_.draining;
+  request_.method = view(message.method_string());
+  head_only_ = request_.method == "HEAD";
+  std::string target = view(message.target());
+  size_t field_count = 0;
+  for (const auto& field : message) {
+    ++field_count;
+    request_.headers.emplace_back(view(field.name_string()), view(field.value()));
+  }
+  const std::string* id = request_.header("x-request-id");
+  request_.request_id = id != nullptr && well_formed_request_id(*id) ? *id : new_request_id();
+  if (target.size() > limits::kHttpTargetBytes) {
+    refuse(414, "uri_too_long", "The request target is longer than 8 KiB.");
+    return false;
+  }
+  if (field_count > limits::kHttpHeaderCount) {
+    refuse(431, "too_many_headers", "The request has more than 100 header fields.");
+    return false;
+  }
+  const size_t question = target.find('?');
+  request_.path = target.substr(0, question);
+  if (question != std::string::npos) request_.query = target.substr(question + 1);
+  Router::Match match = server_.router.find(request_.method, request_.path);
+  if (!check_access(match) || reply_options(match) || !check_head(match)) return false;
+  route_ = match.route;
+  request_.path_tail = std::move(match.tail);
+  if (route_->open_socket) {
+    begin_upgrade(route_);
+    return false;
+  }
+  const auto length = parser_->content_length();
+  if (length && *length > route_->body_bytes_max) {
+    refuse(413, "body_too_large",
+           "The request body is larger than this endpoint accepts.");
+    return false;
+  }
+  parser_->body_limit(route_->body_bytes_max);
+  parser_->eager(true);
+  const std::string* expect = request_.header("expect");
+  if (expect != nullptr && ascii_lower(*expect) == "100-continue" && !parser_->is_done()) {
+    send("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+  return true;
+}
+
+/// Host and Origin: the rules of net/access.h.
+bool HttpConnection::check_access(const Router::Match& match) {
+  const std::string* host = request_.header("host");
+  const std::string host_text = host == nullptr ? "" : *host;
+  std::vector<std::string> allowed = server_.options.allowed_hosts;
+  allowed.push_back(server_.options.host);
+  if (!host_allowed(host_text, allowed)) {
+    refuse(421, "host_not_allowed",
+           "This server does not answer for the host name in the Host header; start it with "
+           "--allow-host NAME to permit it.");
+    return false;
+  }
+  const std::string* origin = request_.header("origin");
+  const bool changes = request_.method != "GET" && request_.method != "HEAD";
+  const bool socket = match.route != nullptr && match.route->open_socket;
+  if (origin != nullptr && (changes || socket) && !origin_allowed(*origin, host_text)) {
+    refuse(403, "origin_not_allowed", "A page of another site may not call this server.");
+    return false;
+  }
+  return true;
+}
+
+bool HttpConnection::reply_options(const Router::Match& match) {
+  if (request_.method != "OPTIONS" || !match.path_exists) return false;
+  HeaderList headers = {{"Allow", match.allow}};
+  if (request_.header("origin") != nullptr) {
+    headers.emplace_back("Access-Control-Allow-Methods", match.allow);
+    headers.emplace_back("Access-Control-Allow-Headers",
+                         "authorization, content-type, x-request-id");
+    headers.emplace_back("Access-Control-Max-Age", "600");
+  }
+  keep_alive_ = keep_alive_ && parser_->is_done();
+  enter(Phase::kAnswering);
+  reply({.status = 204, .content_type = "", .body = "", .headers = std::move(headers)});
+  return true;
+}
+
+bool HttpConnection::check_head(Router::Match& match) {
+  if (match.route == nullptr) {
+    if (match.path_exists) {
+      refuse(405, "method_not_allowed", "This path does not know the method.",
+             {{"Allow", match.allow}});
+    } else {
+      refuse(404, "not_found", "There is no such path on this server.");
+    }
+    return false;
+  }
+  if (match.route->scope == Scope::kApi && server_.options.authorized &&
+      !server_.options.authorized(request_)) {
+    refuse(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer KEY.",
+           {{"WWW-Authenticate", "Bearer"}});
+    return false;
+  }
+  return true;
+}
+
+void HttpConnection::begin_upgrade(const Route* route) {
+  if (!boost::beast::websocket::is_upgrade(parser_->get()) || !inbox_.empty()) {
+    refuse(426, "upgrade_required", "This path speaks WebSocket only.",
+           {{"Upgrade", "websocket"}});
+    return;
+  }
+  server_.request_count.fetch_add(1, std::memory_order_relaxed);
+  phase_ = Phase::kUpgrading;
+  Upgrade upgrade;
+  upgrade.route = route;
+  upgrade.serial = serial_ + 1;
+  upgrade.head = "GET " + request_.path + " HTTP/1.1\r\n";
+  for (const auto& [name, value] : request_.headers) append_header(upgrade.head, name, value);
+  upgrade.head += "\r\n";
+  // After this handler has returned: it is a member function of the object to be replaced.
+  asio::post(server_.io, [server = &server_, id = id_, this, u = std::move(upgrade)]() mutable {
+    server->upgrade(id, std::move(socket_), std::move(u));
+  });
+}
+
+void HttpConnection::dispatch() {
+  request_.body = std::move(parser_->get().body());
+  enter(Phase::kAnswering);
+  server_.request_count.fetch_add(1, std::memory_order_relaxed);
+  HttpRequest request = request_;
+  request_.body.clear();
+  server_.work([route = route_, peer = ref(), r = std::move(request),
+                server = &server_]() mutable {
+    try {
+      route->handle(std::move(r), peer);
+    } catch (const std::exception& e) {
+      // Libraries throw bad_alloc and length_error; one request ends, the service stays.
+      log_event(LogLevel::kError, "handler_exception", {{"what", e.what()}});
+      peer.reply({.status = 500,
+                  .body = server->error_body(500, "internal_error", "The request failed.")});
+    }
+  });
+}
+
+/// An answer before the request was read completely.
+void HttpConnection::refuse(int status, std::string_view code, std::string_view message,
+                            HeaderList headers) {
+  if (request_.request_id.empty()) request_.request_id = new_request_id();
+  keep_alive_ = keep_alive_ && phase_ == Phase::kBody && parser_->is_done();
+  if (status == 408 || status == 431) keep_alive_ = false;
+  enter(Phase::kAnswering);
+  reply({.status = status,
+         .body = server_.error_body(status, code, message),
+         .headers = std::move(headers)});
+}
+
+std::string HttpConnection::head_bytes(int status, std::string_view type,
+                                       const HeaderList& headers) const {
+  std::string out = "HTTP/1.1 " + std::to_string(status) + " ";
+  out += status_text(status);
+  out += "\r\n";
+  append_header(out, "Server", server_.options.server_name);
+  append_header(out, "x-request-id", request_.request_id);
+  if (!type.empty()) append_header(out, "Content-Type", type);
+  if (find_header(headers, "X-Content-Type-Options") == nullptr) {
+    append_header(out, "X-Content-Type-Options", "nosniff");
+  }
+  const std::string* origin = request_.header("origin");
+  if (origin != nullptr && is_loopback_host(host_of(origin->substr(
+                               std::min(origin->size(), origin->find("://") + 3))))) {
+    append_header(out, "Access-Control-Allow-Origin", *origin);
+    append_header(out, "Vary", "Origin");
+  }
+  for (const auto& [name, value] : headers) append_header(out, name, value);
+  append_header(out, "Connection", keep_alive_ ? "keep-alive" : "close");
+  return out;
+}
+
+void HttpConnection::reply(HttpReply reply) {
+  if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
+  if (server_.draining) keep_alive_ = false;
+  std::string bytes = head_bytes(reply.status, reply.content_type, reply.headers);
+  if (reply.status != 204 && reply.status != 304) {
+    append_header(bytes, "Content-Length", std::to_string(reply.body.size()));
+  }
+  bytes += "\r\n";
+  if (!head_only_ && reply.status != 204 && reply.status != 304) bytes += reply.body;
+  enter(Phase::kFlushing);
+  state_.reset();
+  send(bytes);
+}
+
+void HttpConnection::start_stream(StreamHead head) {
+  if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
+  streaming_ = true;
+  event_stream_ = head.content_type.starts_with("text/event-stream");
+  if (http10_ || server_.draining) keep_alive_ = false;
+  std::string bytes = head_bytes(head.status, head.content_type, head.headers);
+  append_header(bytes, "Cache-Control", "no-cache");
+  append_header(bytes, "X-Accel-Buffering", "no");  // proxies must not collect the stream
+  if (!http10_) append_header(bytes, "Transfer-Encoding", "chunked");
+  bytes += "\r\n";
+  send(bytes);
+}
+
+void HttpConnection::write(std::string bytes) {
+  if (closed_ || !streaming_ || phase_ != Phase::kAnswering || bytes.empty()) return;
+  if (head_only_) return;
+  if (http10_) {
+    send(bytes);
+    return;
+  }
+  char size[20];
+  const int length = std::snprintf(size, sizeof(size), "%zx\r\n", bytes.size());
+  bytes.insert(0, size, static_cast<size_t>(length));
+  bytes += "\r\n";
+  send(bytes);
+}
+
+void HttpConnection::finish() {
+  if (closed_ || !streaming_ || phase_ != Phase::kAnswering) return;
+  enter(Phase::kFlushing);
+  state_.reset();
+  if (http10_ || head_only_) {
+    send("");
+  } else {
+    send("0\r\n\r\n");
+  }
+}
+
+void HttpConnection::abort_stream() {
+  if (closed_ || phase_ != Phase::kAnswering) return;
+  aborted_ = true;  // the last chunk is missing: no client takes this for a whole answer
+  keep_alive_ = false;
+  enter(Phase::kFlushing);
+  state_.reset();
+  send("");
+}
+
+void HttpConnection::send(std::string_view bytes) {
+  outbox_ += bytes;
+  if (!writing_) write_some();
+}
+
+void HttpConnection::write_some() {
+  if (sent_ == sending_.size()) {
+    sending_.clear();
+    sent_ = 0;
+    std::swap(sending_, outbox_);
+  }
+  if (sending_.empty()) {
+    if (phase_ == Phase::kFlushing) on_flushed();
+    return;
+  }
+  writing_ = true;
+  write_since_ = server_.now();
+  ++pending_;
+  socket_.async_write_some(asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
+                           [this](const boost::system::error_code& error, size_t bytes) {
+                             --pending_;
+                             writing_ = false;
+                             on_written(error, bytes);
+                             server_.release(id_);
+                           });
+}
+
+void HttpConnection::on_written(const boost::system::error_code& error, size_t bytes) {
+  if (closed_) return;
+  if (error) {
+    gone();
+    return;
+  }
+  sent_ += bytes;
+  write_some();
+}
+
+void HttpConnection::on_flushed() {
+  if (!keep_alive_ || server_.draining) {
+    boost::system::error_code ignored;
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    enter(Phase::kLingering);
+    arm_read();
+    return;
+  }
+  begin_request();
+  // From a fresh stack: a pipelining client must not make this recursive.
+  ++pending_;
+  asio::post(server_.io, [this] {
+    --pending_;
+    if (!closed_ && phase_ == Phase::kIdle && !inbox_.empty()) {
+      enter(Phase::kHead);
+      parse();
+    }
+    if (!closed_) arm_read();
+    server_.release(id_);
+  });
+}
+
+void HttpConnection::gone() {
+  if (phase_ == Phase::kAnswering) abandon();
+  close();
+}
+
+void HttpConnection::close() {
+  if (closed_ || phase_ == Phase::kUpgrading) return;
+  abandon();
+  closed_ = true;
+  ++serial_;  // posts to the old exchange find nothing
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  server_.release(id_);
+}
+
+void HttpConnection::drain() {
+  keep_alive_ = false;
+  if (phase_ == Phase::kIdle || phase_ == Phase::kHead) close();
+}
+
+void HttpConnection::on_tick(int64_t now) {
+  if (closed_) return;
+  const ServerOptions& options = server_.options;
+  if (writing_ && now - write_since_ > options.write_micros_max) {
+    gone();
+    return;
+  }
+  switch (phase_) {
+    case Phase::kIdle:
+      if (now - since_ > options.idle_micros_max) close();
+      return;
+    case Phase::kHead:
+      if (now - since_ > options.head_micros_max) {
+        refuse(408, "timeout", "The request head did not arrive in time.");
+      }
+      return;
+    case Phase::kBody:
+      if (now - since_ > options.body_idle_micros_max) {
+        refuse(408, "timeout", "The request body did not arrive in time.");
+      }
+      return;
+    case Phase::kLingering:
+      if (now - since_ > kLingerMicros) close();
+      return;
+    case Phase::kAnswering:
+      if (event_stream_ && !writing_ &&
+          now - std::max(since_, write_since_) > options.keep_alive_micros) {
+        write(": keep-alive\n\n");
+      }
+      return;
+    case Phase::kFlushing:
+    case Phase::kUpgrading: return;
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> make_http_connection(ServerCore& server, uint64_t id,
+                                                 tcp::socket socket) {
+  return std::make_unique<HttpConnection>(server, id, std::move(socket));
+}
+
+}  // namespace hadal

@@ -1,0 +1,50 @@
+#pragma once
+/// Router: endpoint rows and how a path finds its row. A path without a row does not exist.
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/exchange.h"
+#include "net/http.h"
+
+namespace hadal {
+
+/// What a caller must show.
+enum class Scope : unsigned char { kPublic, kApi };
+
+/// One endpoint. Paths match exactly, byte for byte; a pattern that ends in "/{tail}" matches any
+/// longer path (HttpRequest::path_tail).
+struct Route {
+  std::string method;                 ///< "GET" or "POST"; HEAD and OPTIONS follow from it
+  std::string path;
+  Scope scope = Scope::kApi;
+  size_t body_bytes_max = 0;
+  /// Runs on a worker thread; answers through the PeerRef, now or later.
+  std::function<void(HttpRequest&& request, PeerRef peer)> handle = {};
+  /// For WebSocket rows (instead of `handle`): called on the network thread at the upgrade.
+  std::function<std::unique_ptr<PeerState>(PeerRef peer)> open_socket = {};
+};
+
+/// Immutable after construction.
+class Router {
+ public:
+  explicit Router(std::vector<Route> routes) : routes_(std::move(routes)) {}
+
+  struct Match {
+    const Route* route = nullptr;
+    std::string tail = {};
+    bool path_exists = false;       ///< the path has a row, but not for this method
+    std::string allow = {};         ///< methods of the path, for Allow
+  };
+  /// HEAD finds the GET row. OPTIONS finds none, but fills `allow`.
+  Match find(std::string_view method, std::string_view path) const;
+
+ private:
+  std::vector<Route> routes_;
+};
+
+}  // namespace hadal

@@ -1,0 +1,172 @@
+// One WebSocket: text messages in and out, in order. Beast frames, masks and answers pings.
+#include <boost/asio/buffers_iterator.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/stream.hpp>
+#include <deque>
+
+#include "base/log.h"
+#include "net/detail/core.h"
+
+namespace hadal {
+namespace {
+
+namespace http = boost::beast::http;
+namespace websocket = boost::beast::websocket;
+
+constexpr size_t kWebSocketUnsentBytes = 4 * limits::kMiB;
+
+class WebSocketConnection final : public Connection {
+ public:
+  WebSocketConnection(ServerCore& server, uint64_t id, tcp::socket socket, Upgrade upgrade)
+      : Connection(server, id), upgrade_(std::move(upgrade)), stream_(std::move(socket)) {
+    serial_ = upgrade_.serial;
+  }
+
+  void start() override;
+  void on_tick(int64_t) override {}  // Beast's own timer pings idle peers and drops dead ones
+  void drain() override { finish(); }
+  void close() override;
+  bool busy() const override { return !closed_; }
+
+  void reply(HttpReply) override {}
+  void start_stream(StreamHead) override {}
+  void write(std::string bytes) override;
+  void finish() override;
+  void abort_stream() override { finish(); }
+  size_t unsent_bytes() const override { return unsent_; }
+
+ private:
+  void read();
+  void on_read(const boost::system::error_code& error);
+  void write_next();
+
+  Upgrade upgrade_;
+  websocket::stream<tcp::socket> stream_;
+  http::request<http::string_body> request_;
+  boost::beast::flat_buffer buffer_;
+  std::deque<std::string> outbox_;
+  size_t unsent_ = 0;
+  bool open_ = false;
+  bool writing_ = false;
+  bool finishing_ = false;
+};
+
+void WebSocketConnection::start() {
+  http::request_parser<http::string_body> parser;
+  parser.header_limit(2 * limits::kHttpHeaderBytes);
+  boost::system::error_code error;
+  parser.put(asio::buffer(upgrade_.head), error);
+  if (error || !parser.is_header_done()) {
+    close();
+    return;
+  }
+  request_ = parser.release();
+  auto timeout = websocket::stream_base::timeout::suggested(boost::beast::role_type::server);
+  stream_.set_option(timeout);
+  stream_.read_message_max(limits::kWebSocketMessageBytes);
+  ++pending_;
+  stream_.async_accept(request_, [this](const boost::system::error_code& accept_error) {
+    --pending_;
+    if (accept_error || closed_) {
+      close();
+    } else {
+      open_ = true;
+      state_ = upgrade_.route->open_socket(ref());
+      write_next();
+      read();
+    }
+    server_.release(id_);
+  });
+}
+
+void WebSocketConnection::read() {
+  ++pending_;
+  stream_.async_read(buffer_, [this](const boost::system::error_code& error, size_t) {
+    --pending_;
+    on_read(error);
+    server_.release(id_);
+  });
+}
+
+void WebSocketConnection::on_read(const boost::system::error_code& error) {
+  if (closed_) return;
+  if (error) {
+    close();
+    return;
+  }
+  const auto bytes = buffer_.cdata();
+  std::string text(static_cast<const char*>(bytes.data()), bytes.size());
+  buffer_.consume(buffer_.size());
+  if (state_ != nullptr && !finishing_) state_->on_message(*this, std::move(text));
+  if (!closed_) read();
+}
+
+void WebSocketConnection::write(std::string bytes) {
+  if (closed_ || finishing_) return;
+  unsent_ += bytes.size();
+  if (unsent_ > kWebSocketUnsentBytes) {  // a reader that does not read
+    close();
+    return;
+  }
+  outbox_.push_back(std::move(bytes));
+  if (open_ && !writing_) write_next();
+}
+
+void WebSocketConnection::write_next() {
+  if (closed_) return;
+  if (outbox_.empty()) {
+    if (!finishing_) return;
+    ++pending_;
+    writing_ = true;
+    stream_.async_close(websocket::close_code::normal, [this](const boost::system::error_code&) {
+      --pending_;
+      close();
+      server_.release(id_);
+    });
+    return;
+  }
+  writing_ = true;
+  ++pending_;
+  stream_.text(true);
+  stream_.async_write(asio::buffer(outbox_.front()),
+                      [this](const boost::system::error_code& error, size_t) {
+                        --pending_;
+                        writing_ = false;
+                        unsent_ -= outbox_.front().size();
+                        outbox_.pop_front();
+                        if (error) {
+                          close();
+                        } else {
+                          write_next();
+                        }
+                        server_.release(id_);
+                      });
+}
+
+void WebSocketConnection::finish() {
+  if (closed_ || finishing_) return;
+  finishing_ = true;
+  abandon();
+  if (open_ && !writing_) write_next();
+}
+
+void WebSocketConnection::close() {
+  if (closed_) return;
+  abandon();
+  closed_ = true;
+  ++serial_;
+  boost::system::error_code ignored;
+  stream_.next_layer().close(ignored);
+  server_.release(id_);
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> make_websocket(ServerCore& server, uint64_t id, tcp::socket socket,
+                                           Upgrade upgrade) {
+  return std::make_unique<WebSocketConnection>(server, id, std::move(socket), std::move(upgrade));
+}
+
+}  // namespace hadal
