@@ -1,0 +1,96 @@
+#include <cmath>
+#include <fstream>
+#include <iterator>
+
+#include <gtest/gtest.h>
+
+#include "model/test_model.h"
+
+namespace hadal {
+namespace {
+
+using testing_model::available_isas;
+using testing_model::IsaScope;
+using testing_model::load_from;
+using testing_model::LoadedModel;
+using testing_model::Runner;
+
+const std::string kDirectory = std::string(HADAL_SOURCE_DIR) + "/tests/golden/tiny/";
+
+/// Reference logits, written by tools/make_tiny_models.py (its head describes the format).
+struct Reference {
+  std::vector<TokenId> tokens;
+  std::vector<float> logits;
+};
+
+Reference read_reference(const std::string& name) {
+  std::ifstream in(kDirectory + name + ".ref", std::ios::binary);
+  int32_t head[2] = {};
+  in.read(reinterpret_cast<char*>(head), sizeof(head));
+  Reference out;
+  out.tokens.resize(static_cast<size_t>(head[0]));
+  out.logits.resize(static_cast<size_t>(head[0]) * static_cast<size_t>(head[1]));
+  in.read(reinterpret_cast<char*>(out.tokens.data()), head[0] * 4);
+  in.read(reinterpret_cast<char*>(out.logits.data()),
+          static_cast<std::streamsize>(out.logits.size() * 4));
+  EXPECT_TRUE(in.good()) << name;
+  return out;
+}
+
+struct Golden {
+  const char* name;
+  double tolerance;  ///< on logits of about -8 to 8
+};
+
+double max_difference(const std::string& name, KvType type) {
+  const Reference reference = read_reference(name);
+  LoadedModel m = load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2);
+  const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
+  EXPECT_EQ(logits.size(), reference.logits.size()) << name;
+  double worst = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double difference = std::abs(logits[i] - reference.logits[i]);
+    worst = difference <= worst ? worst : difference;  // NaN is never <=
+  }
+  return worst;
+}
+
+// Goal: with F32 weights and an F32 cache every architecture is within 1e-4 of transformers
+// (float64), on every instruction set.
+TEST(TinyModels, FloatWeightsMatchReference) {
+  for (Isa isa : available_isas()) {
+    IsaScope scope(isa);
+    for (const char* name : {"llama_mha", "llama_gqa_tied", "llama_rope_freqs", "llama_linear_bias",
+                             "llama_partial_rope", "qwen2_bias", "qwen2_fused", "qwen3",
+                             "qwen3_yarn", "llama_f16", "qwen3_bf16"}) {
+      const double difference = max_difference(name, KvType::kF32);
+      std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
+                  difference);
+      EXPECT_LE(difference, 1e-4) << name << " on " << isa_name(isa);
+    }
+  }
+}
+
+// Goal: quantised weights match the reference on the decoded weights; what remains is the rounding
+// of activations to 16 bits per 32 columns (2^-15 of a block's maximum) through the layers.
+TEST(TinyModels, QuantisedWeightsMatchReference) {
+  for (Isa isa : available_isas()) {
+    IsaScope scope(isa);
+    for (const char* name : {"llama_q8_0", "llama_q4_1", "qwen2_q4_0", "qwen2_mixed_k"}) {
+      const double difference = max_difference(name, KvType::kF32);
+      std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
+                  difference);
+      EXPECT_LE(difference, 1e-3) << name << " on " << isa_name(isa);
+    }
+  }
+}
+
+// Goal: a half-precision cache costs no more than its rounding (2^-11 relative per key and value).
+TEST(TinyModels, HalfPrecisionCacheStaysClose) {
+  for (const char* name : {"llama_mha", "qwen2_bias", "qwen3_yarn", "llama_q4_1"}) {
+    EXPECT_LE(max_difference(name, KvType::kF16), 2e-2) << name;
+  }
+}
+
+}  // namespace
+}  // namespace hadal
