@@ -25,11 +25,19 @@ inline constexpr int64_t kModelWidth = 1024 * 1024;
 // Text.
 inline constexpr size_t kVocabTokens = 4 * 1024 * 1024;
 inline constexpr size_t kTokenBytes = 64 * kKiB;
+inline constexpr size_t kSpecialTokenBytes = 512;  // longer ones are never found in text
 inline constexpr size_t kTemplateSourceBytes = kMiB;
 inline constexpr size_t kTemplateOutputBytes = 32 * kMiB;
 inline constexpr size_t kTemplateSteps = 4 * 1000 * 1000;
 inline constexpr int kTemplateDepth = 64;
 inline constexpr int kTemplateCallDepth = 32;
+inline constexpr size_t kTemplateTokens = 256 * 1024;
+inline constexpr int kTemplateExpressionHeight = 160;  // a chain such as a.b.c|f|g counts each link
+inline constexpr int kTemplateRecursion = 1000;        // live evaluator frames, macro calls included
+inline constexpr int kTemplateValueDepth = 160;        // lists in lists; above kJsonDepth
+inline constexpr size_t kTemplateMemoryBytes = 512 * kMiB;  // live values of one render
+inline constexpr size_t kTemplateRange = 100'000;      // as jinja2's sandbox
+inline constexpr int64_t kTemplateWidth = 100'000;     // of one padded field or indent
 
 // Standard input and files of text that commands read.
 inline constexpr size_t kTextInputBytes = 1024 * kMiB;
@@ -41,6 +49,7 @@ inline constexpr size_t kHttpHeaderCount = 100;
 inline constexpr size_t kHttpTargetBytes = 8 * kKiB;
 inline constexpr size_t kHttpBodyBytes = 32 * kMiB;
 inline constexpr size_t kWebSocketMessageBytes = kMiB;
+inline constexpr size_t kStreamUnsentBytes = kMiB;  // a slower reader is cancelled
 inline constexpr size_t kConnections = 1024;
 
 // Requests.

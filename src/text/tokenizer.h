@@ -1,6 +1,5 @@
 #pragma once
 /// Tokenizer: text to ids and back, exact to the model's own reference.
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -36,46 +35,57 @@ enum class Specials : uint8_t {
   kParse,  ///< control-token strings become their ids (text we wrote)
 };
 
+class Vocabulary;  // private: text/tokenizer/vocabulary.h
+
 /// Immutable and thread-safe after create().
 class Tokenizer {
  public:
-  /// kUnsupported for unknown models; an unknown `pre` falls back to the "default" rules and is
-  /// reported by warning().
+  /// kUnsupported for unknown models; kCorrupt for a vocabulary that contradicts itself (wrong
+  /// lengths, special ids out of range, malformed byte tokens); an unknown `pre` falls back to the
+  /// "default" rules and is reported by warning().
   static Result<std::unique_ptr<Tokenizer>> create(VocabSpec spec);
-  virtual ~Tokenizer() = default;
+  virtual ~Tokenizer();
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
 
   /// Ids of `text`, any bytes (invalid UTF-8 included); no BOS/EOS added.
-  virtual std::vector<TokenId> encode(std::string_view text, Specials specials) const = 0;
+  std::vector<TokenId> encode(std::string_view text, Specials specials) const;
   /// Specials are found only where every byte came from the template.
-  virtual std::vector<TokenId> encode(const MarkedText& text) const = 0;
+  std::vector<TokenId> encode(const MarkedText& text) const;
 
   /// Adds BOS (and EOS, for encoders) as the vocabulary asks, unless the ids start with BOS.
   std::vector<TokenId> with_bos(std::vector<TokenId> ids) const;
 
   /// The bytes a token stands for; control tokens give their text when `show_control`, else "".
   /// Ids out of range give "".
-  virtual std::string_view piece(TokenId id, bool show_control) const = 0;
+  std::string_view piece(TokenId id, bool show_control) const;
   /// Whole sequence to bytes (SentencePiece's leading blank dropped once).
-  virtual std::string decode(std::span<const TokenId> ids, bool show_control) const = 0;
+  std::string decode(std::span<const TokenId> ids, bool show_control) const;
+  /// Whether decode() drops a blank at the start of the text (SentencePiece, WordPiece).
+  bool drops_leading_blank() const;
 
   int64_t size() const;                              ///< vocabulary entries
-  TokenKind kind(TokenId id) const;
+  TokenKind kind(TokenId id) const;                  ///< kUndefined for ids out of range
   std::optional<TokenId> find(std::string_view token_text) const;  ///< exact entry text
-  std::optional<TokenId> bos() const;
-  std::optional<TokenId> eos() const;
+  std::optional<TokenId> bos() const;                ///< WordPiece: [CLS]
+  std::optional<TokenId> eos() const;                ///< WordPiece: [SEP]
   bool adds_bos() const;
   bool adds_eos() const;
   bool is_end_of_generation(TokenId id) const;       ///< eos, eot, eom and their well-known texts
-  std::span<const TokenId> end_of_generation() const;
+  std::span<const TokenId> end_of_generation() const;  ///< ascending
   const VocabSpec& spec() const;
   const std::string& warning() const;                ///< empty, or what is doubtful about this vocabulary
 
  protected:
-  explicit Tokenizer(VocabSpec spec);
+  explicit Tokenizer(std::unique_ptr<const Vocabulary> vocabulary);
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  /// Appends the ids of text without special tokens. `starts`: it begins the whole text or follows
+  /// a special token.
+  virtual void encode_plain(std::string_view text, bool starts, std::vector<TokenId>& ids) const = 0;
 
  private:
-  struct Common;
-  std::shared_ptr<const Common> common_;  // tidy: allow (immutable)
+  std::vector<TokenId> encode_marked(std::string_view text, std::string_view origin) const;
+  std::unique_ptr<const Vocabulary> vocabulary_;
 };
 
 /// Ids in, whole characters out: holds back the bytes of an unfinished character.
@@ -84,7 +94,9 @@ class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer, bool show_control = false)
       : tokenizer_(tokenizer), show_control_(show_control) {}
-  /// The characters that `id` completes (may be empty). Invalid UTF-8 comes out as U+FFFD.
+  /// The characters that `id` completes (may be empty). Invalid UTF-8 comes out as U+FFFD: one for
+  /// every longest beginning of a character, as Python's errors="replace" does, however the bytes
+  /// are spread over tokens.
   std::string push(TokenId id);
   /// What is left at the end; an unfinished character comes out as U+FFFD.
   std::string finish();
