@@ -1,0 +1,45 @@
+#pragma once
+/// What serve needs from below: a generator of tokens and the facts of the model it runs. The
+/// engine is one backend, scripted ones drive the tests.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "engine/engine.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace hadal {
+
+/// The engine's calls that serve makes; same contract as Engine. Thread-safe.
+class TokenBackend {
+ public:
+  virtual ~TokenBackend() = default;
+  virtual Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink) = 0;
+  virtual void cancel(RequestId id) = 0;
+  virtual EngineStats stats() const = 0;
+};
+
+/// Fill-in-the-middle ids of a vocabulary.
+struct FimTokens {
+  TokenId prefix = kNoToken;
+  TokenId suffix = kNoToken;
+  TokenId middle = kNoToken;
+};
+
+/// The model behind the endpoints. Borrows tokenizer and template; immutable while served.
+struct ServedModel {
+  std::string id;                                ///< what /v1/models says and clients send
+  std::vector<std::string> aliases = {};         ///< further names that are accepted
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;   ///< null: the simple fallback of prompt.h
+  int64_t n_ctx = 0;                             ///< positions per request
+  int64_t created = 0;                           ///< unix seconds
+  SamplingParams defaults = {};                  ///< for what a request leaves out
+  json::object facts = {};                       ///< architecture, parameters, ... for /v1/models
+};
+
+}  // namespace hadal

@@ -1,0 +1,82 @@
+#include "serve/dialects/common.h"
+
+#include <algorithm>
+
+namespace hadal {
+
+Checked parse_body(std::string_view body, json::object& out) {
+  auto parsed = parse_json(body);
+  if (!parsed.ok()) {
+    return ApiError{.status = 400,
+                    .code = "invalid_json",
+                    .message = "The body is not valid JSON: " + parsed.error().message};
+  }
+  if (!parsed.value().is_object()) {
+    return ApiError{
+        .status = 400, .code = "invalid_json", .message = "The body must be a JSON object."};
+  }
+  out = std::move(parsed.value().get_object());
+  return std::nullopt;
+}
+
+Checked check_model_name(const ServedModel& model, const json::object& body) {
+  const json::value* value = find_member(body, "model");
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) return invalid_param("model", "'model' must be a string.");
+  const std::string_view name(value->get_string().data(), value->get_string().size());
+  if (name.empty() || name == model.id ||
+      std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end()) {
+    return std::nullopt;
+  }
+  return ApiError{.status = 404,
+                  .code = "model_not_found",
+                  .message = "The model '" + std::string(name.substr(0, 200)) +
+                             "' does not exist here; this server has '" + model.id + "'.",
+                  .param = "model"};
+}
+
+std::string new_id(Env& env, std::string_view prefix) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string id(prefix);
+  for (int word = 0; word < 2; ++word) {
+    uint64_t bits = env.random_u64();
+    for (int i = 0; i < 12; ++i, bits >>= 4) id.push_back(kHex[bits & 15]);
+  }
+  return id;
+}
+
+std::string reply_prefix(const ReplyHead& head, std::string_view object) {
+  std::string out = "{\"id\":";
+  append_json_string(out, head.id);
+  out += ",\"object\":";
+  append_json_string(out, object);
+  out += ",\"created\":" + std::to_string(head.created) + ",\"model\":";
+  append_json_string(out, head.model);
+  out += ",\"system_fingerprint\":\"hadal-" HADAL_VERSION "\"";
+  return out;
+}
+
+void settle_params(RequestParams& params) {
+  if (params.logprobs) params.sampling.top_logprobs = static_cast<int>(params.top_logprobs);
+}
+
+void append_sse_error(std::string& out, const ApiError& error) {
+  out += "data: " + error_body(error) + "\n\n";
+}
+
+void append_token_text(std::string& out, const Tokenizer& tokenizer, TokenId id) {
+  append_json_string(out, tokenizer.piece(id, true));
+}
+
+void append_token_bytes(std::string& out, const Tokenizer& tokenizer, TokenId id) {
+  out.push_back('[');
+  bool first = true;
+  for (const char c : tokenizer.piece(id, true)) {
+    if (!first) out.push_back(',');
+    first = false;
+    out += std::to_string(static_cast<unsigned char>(c));
+  }
+  out.push_back(']');
+}
+
+}  // namespace hadal

@@ -1,0 +1,41 @@
+#pragma once
+/// What the OpenAI dialects share.
+#include <string>
+#include <string_view>
+
+#include "base/env.h"
+#include "serve/backend.h"
+#include "serve/generation.h"
+
+namespace hadal {
+
+/// Parses a body into an object, or says why not.
+Checked parse_body(std::string_view body, json::object& out);
+
+/// 404 model_not_found unless the body names the served model, or none.
+Checked check_model_name(const ServedModel& model, const json::object& body);
+
+/// `prefix` and 24 random characters.
+std::string new_id(Env& env, std::string_view prefix);
+
+/// Facts that stay the same in every chunk of a reply.
+struct ReplyHead {
+  std::string id;
+  int64_t created = 0;     ///< unix seconds; constant over a stream
+  std::string model;
+};
+
+/// {"id":..,"object":..,"created":..,"model":.., up to where choices begin.
+std::string reply_prefix(const ReplyHead& head, std::string_view object);
+
+/// Fills sampling fields that do not come from one row: logprobs into the engine's request.
+void settle_params(RequestParams& params);
+
+/// data: {"error":...} and a blank line.
+void append_sse_error(std::string& out, const ApiError& error);
+
+/// The text of a token for logprobs, invalid UTF-8 replaced; bytes exactly as an array.
+void append_token_text(std::string& out, const Tokenizer& tokenizer, TokenId id);
+void append_token_bytes(std::string& out, const Tokenizer& tokenizer, TokenId id);
+
+}  // namespace hadal

@@ -1,0 +1,197 @@
+#include "serve/dialects/openai_chat.h"
+
+#include "serve/dialects/common.h"
+#include "serve/prompt.h"
+
+namespace hadal {
+namespace {
+
+/// Skeletons are fixed; only escaped deltas and numbers are put in.
+class ChatWriter final : public ReplyWriter {
+ public:
+  ChatWriter(ReplyHead head, const Tokenizer& tokenizer, bool usage_asked, bool logprobs)
+      : head_(std::move(head)),
+        tokenizer_(tokenizer),
+        chunk_prefix_("data: " + reply_prefix(head_, "chat.completion.chunk")),
+        usage_asked_(usage_asked),
+        logprobs_(logprobs) {}
+
+  void begin(std::string& out, const std::vector<Choice>& choices) override {
+    for (const Choice& choice : choices) {
+      open_chunk(out, choice.index);
+      out += "\"role\":\"assistant\",\"content\":\"\"";
+      close_chunk(out, nullptr, "");
+    }
+  }
+
+  void delta(std::string& out, Choice& choice, const OutputPiece& piece) override {
+    if (!piece.reasoning.empty()) {
+      open_chunk(out, choice.index);
+      out += "\"reasoning_content\":";
+      append_json_string(out, piece.reasoning);
+      close_chunk(out, piece.content.empty() ? &choice : nullptr, "");
+    }
+    if (!piece.content.empty()) {
+      open_chunk(out, choice.index);
+      out += "\"content\":";
+      append_json_string(out, piece.content);
+      close_chunk(out, &choice, "");
+    }
+  }
+
+  void choice_end(std::string& out, Choice& choice) override {
+    open_chunk(out, choice.index);
+    close_chunk(out, &choice, public_reason(choice));
+  }
+
+  void end(std::string& out, const Usage& usage) override {
+    if (usage_asked_) {
+      out += chunk_prefix_ + ",\"choices\":[],\"usage\":";
+      append_usage(out, usage);
+      out += "}\n\n";
+    }
+    out += "data: [DONE]\n\n";
+  }
+
+  void error(std::string& out, const ApiError& error) override { append_sse_error(out, error); }
+
+  std::string whole(const std::vector<Choice>& choices, const Usage& usage) override {
+    std::string out = reply_prefix(head_, "chat.completion") + ",\"choices\":[";
+    for (const Choice& choice : choices) {
+      if (choice.index > 0) out.push_back(',');
+      out += "{\"index\":" + std::to_string(choice.index) +
+             ",\"message\":{\"role\":\"assistant\",\"content\":";
+      append_json_string(out, choice.content);
+      if (!choice.reasoning.empty()) {
+        out += ",\"reasoning_content\":";
+        append_json_string(out, choice.reasoning);
+      }
+      out += ",\"refusal\":null},\"logprobs\":";
+      append_logprobs(out, choice.logprobs);
+      out += ",\"finish_reason\":\"" + std::string(public_reason(choice)) + "\"}";
+    }
+    out += "],\"usage\":";
+    append_usage(out, usage);
+    out += "}";
+    return out;
+  }
+
+ private:
+  static std::string_view public_reason(const Choice& choice) {
+    return choice.finish_reason == "length" ? "length" : "stop";
+  }
+
+  void open_chunk(std::string& out, int index) const {
+    out += chunk_prefix_;
+    out += ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":{";
+  }
+
+  /// `with_logprobs`: writes that choice's waiting logprobs.
+  void close_chunk(std::string& out, Choice* with_logprobs, std::string_view reason) const {
+    out += "},\"logprobs\":";
+    if (with_logprobs != nullptr && !with_logprobs->logprobs.empty()) {
+      append_logprobs(out, with_logprobs->logprobs);
+      with_logprobs->logprobs.clear();
+    } else {
+      out += "null";
+    }
+    out += ",\"finish_reason\":";
+    if (reason.empty()) {
+      out += "null";
+    } else {
+      append_json_string(out, reason);
+    }
+    out += usage_asked_ ? "}],\"usage\":null}\n\n" : "}]}\n\n";
+  }
+
+  void append_entry(std::string& out, TokenId id, float logprob) const {
+    out += "{\"token\":";
+    append_token_text(out, tokenizer_, id);
+    out += ",\"logprob\":";
+    append_json_number(out, logprob);
+    out += ",\"bytes\":";
+    append_token_bytes(out, tokenizer_, id);
+  }
+
+  void append_logprobs(std::string& out, const std::vector<TokenLogEntry>& entries) const {
+    if (!logprobs_) {
+      out += "null";
+      return;
+    }
+    out += "{\"content\":[";
+    bool first = true;
+    for (const TokenLogEntry& entry : entries) {
+      if (!first) out.push_back(',');
+      first = false;
+      append_entry(out, entry.id, entry.logprob);
+      out += ",\"top_logprobs\":[";
+      for (size_t i = 0; i < entry.top.size(); ++i) {
+        if (i > 0) out.push_back(',');
+        append_entry(out, entry.top[i].id, entry.top[i].logprob);
+        out.push_back('}');
+      }
+      out += "]}";
+    }
+    out += "],\"refusal\":null}";
+  }
+
+  ReplyHead head_;
+  const Tokenizer& tokenizer_;
+  std::string chunk_prefix_;
+  bool usage_asked_;
+  bool logprobs_;
+};
+
+Checked check_unsupported(const json::object& body) {
+  if (const json::value* format = find_member(body, "response_format")) {
+    const json::value* type =
+        format->is_object() ? find_member(format->get_object(), "type") : nullptr;
+    if (type == nullptr || !type->is_string()) {
+      return invalid_param("response_format", "'response_format' must be an object with a 'type'.");
+    }
+    if (type->get_string() != "text") {
+      ApiError error = invalid_param(
+          "response_format", "'response_format' other than {\"type\":\"text\"} is not supported yet.");
+      error.code = "unsupported";
+      return error;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Checked plan_openai_chat(const ServedModel& model, std::string_view text, Env& env,
+                         GenerationPlan& out) {
+  json::object body;
+  if (Checked error = parse_body(text, body)) return error;
+  if (Checked error = check_model_name(model, body)) return error;
+  Conversation conversation;
+  if (Checked error = read_conversation(body, conversation)) return error;
+  RequestParams& params = out.params;
+  params.sampling = model.defaults;
+  if (Checked error = read_params(body, common_params(), params)) return error;
+  if (Checked error = read_params(body, chat_params(), params)) return error;
+  const int64_t n_vocab = model.tokenizer->size();
+  if (Checked error = read_structured_params(body, n_vocab, params)) return error;
+  if (Checked error = check_unsupported(body)) return error;
+  if (params.top_logprobs > 0 && !params.logprobs) {
+    return invalid_param("top_logprobs", "'top_logprobs' needs 'logprobs': true.");
+  }
+  settle_params(params);
+  Prompt prompt;
+  if (Checked error = render_chat(model, conversation, env, prompt)) return error;
+  params.stop.insert(params.stop.end(), prompt.stops.begin(), prompt.stops.end());
+  out.prompts.push_back(std::move(prompt.ids));
+  out.output = {.split_reasoning = true,
+                .starts_inside = prompt.opens_reasoning,
+                .show_special = params.show_special};
+  ReplyHead head{.id = new_id(env, "chatcmpl-"),
+                 .created = env.unix_micros() / 1'000'000,
+                 .model = model.id};
+  out.writer = std::make_unique<ChatWriter>(std::move(head), *model.tokenizer,
+                                            params.stream && params.include_usage, params.logprobs);
+  return std::nullopt;
+}
+
+}  // namespace hadal

@@ -1,0 +1,38 @@
+#pragma once
+/// ApiError: an answer that says no. One table maps codes to HTTP status, one function writes the
+/// OpenAI error shape. Texts name the cause and the parameter, never a path or an address.
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "net/http.h"
+
+namespace hadal {
+
+struct ApiError {
+  int status = 400;
+  std::string code = {};     ///< machine-readable, "" becomes null
+  std::string message = {};
+  std::string param = {};    ///< the request field at fault, "" becomes null
+};
+
+/// Nothing when all is well.
+using Checked = std::optional<ApiError>;
+
+/// A field of the request is wrong: 400 naming it.
+ApiError invalid_param(std::string_view param, std::string_view message);
+
+/// The one table from Code to HTTP status.
+int http_status(Code code);
+ApiError to_api_error(const Error& error);
+
+/// {"error":{"message","type","param","code"}}
+std::string error_body(const ApiError& error);
+/// The same for errors that net finds.
+std::string openai_error_body(int status, std::string_view code, std::string_view message);
+
+/// With Retry-After on 429 and 503.
+HttpReply error_reply(const ApiError& error);
+
+}  // namespace hadal

@@ -1,0 +1,266 @@
+#include "serve/generation.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/log.h"
+
+namespace hadal {
+namespace {
+
+/// Hands the engine's events over to the network thread.
+class PeerSink final : public TokenSink {
+ public:
+  PeerSink(const PeerRef& peer, uint64_t number, int choice)
+      : peer_(peer), number_(number), choice_(choice) {}
+
+  void on_token(const TokenEvent& event) override {
+    peer_.post([number = number_, choice = choice_, event](Exchange& exchange) {
+      auto* host = static_cast<GenerationHost*>(exchange.state());
+      if (host != nullptr) host->on_token(exchange, number, choice, event);
+    });
+  }
+
+  void on_finish(const FinishEvent& event) override {
+    peer_.post([number = number_, choice = choice_, event](Exchange& exchange) {
+      auto* host = static_cast<GenerationHost*>(exchange.state());
+      if (host != nullptr) host->on_finish(exchange, number, choice, event);
+    });
+  }
+
+ private:
+  PeerRef peer_;
+  uint64_t number_;
+  int choice_;
+};
+
+/// The state of an HTTP exchange that generates. Calls that end the exchange destroy this object,
+/// so they come last.
+class HttpGeneration final : public GenerationHost {
+ public:
+  HttpGeneration(const ServedModel& model, TokenBackend& backend, GenerationPlan plan)
+      : generation_(model, backend, std::move(plan)) {}
+
+  Checked start(const PeerRef& peer) { return generation_.start(peer, 0); }
+
+  void begin(Exchange& exchange) {
+    if (!generation_.plan().params.stream) return;
+    exchange.start_stream({.content_type = generation_.plan().content_type});
+    exchange.write(generation_.begin());
+  }
+
+  void on_token(Exchange& exchange, uint64_t, int choice, const TokenEvent& event) override {
+    advance(exchange, generation_.on_token(choice, event));
+  }
+
+  void on_finish(Exchange& exchange, uint64_t, int choice, const FinishEvent& event) override {
+    advance(exchange, generation_.on_finish(choice, event));
+  }
+
+ private:
+  void advance(Exchange& exchange, std::string bytes) {
+    if (generation_.failure()) {
+      fail(exchange, *generation_.failure());
+      return;
+    }
+    if (generation_.plan().params.stream) {
+      exchange.write(std::move(bytes));
+      if (exchange.unsent_bytes() > limits::kStreamUnsentBytes) {
+        log_event(LogLevel::kWarn, "slow_client_cancelled");
+        exchange.abort_stream();
+        return;
+      }
+    }
+    if (!generation_.done()) return;
+    if (generation_.plan().params.stream) {
+      exchange.write(generation_.end());
+      exchange.finish();
+    } else {
+      exchange.reply({.body = generation_.whole()});
+    }
+  }
+
+  void fail(Exchange& exchange, const ApiError& error) {
+    if (!generation_.plan().params.stream) {
+      exchange.reply(error_reply(error));
+      return;
+    }
+    exchange.write(generation_.error_bytes(error));
+    exchange.abort_stream();
+  }
+
+  Generation generation_;
+};
+
+}  // namespace
+
+void append_usage(std::string& out, const Usage& usage) {
+  out += "{\"prompt_tokens\":" + std::to_string(usage.prompt_tokens);
+  out += ",\"completion_tokens\":" + std::to_string(usage.completion_tokens);
+  out += ",\"total_tokens\":" + std::to_string(usage.prompt_tokens + usage.completion_tokens);
+  out += ",\"prompt_tokens_details\":{\"cached_tokens\":0}";
+  out += ",\"completion_tokens_details\":{\"reasoning_tokens\":" +
+         std::to_string(usage.reasoning_tokens) + "}}";
+}
+
+Generation::Generation(const ServedModel& model, TokenBackend& backend, GenerationPlan plan)
+    : model_(model), backend_(backend), plan_(std::move(plan)) {
+  for (size_t prompt = 0; prompt < plan_.prompts.size(); ++prompt) {
+    for (int64_t i = 0; i < plan_.params.n; ++i) {
+      Choice choice;
+      choice.index = static_cast<int>(choices_.size());
+      choice.prompt = static_cast<int>(prompt);
+      choice.output =
+          std::make_unique<ChoiceOutput>(*model_.tokenizer, plan_.output, plan_.params.stop);
+      choices_.push_back(std::move(choice));
+    }
+  }
+}
+
+Generation::~Generation() {
+  for (const Choice& choice : choices_) {
+    if (!choice.done && choice.request != 0) backend_.cancel(choice.request);
+  }
+}
+
+GenerateRequest Generation::request_for(const Choice& choice) const {
+  const RequestParams& params = plan_.params;
+  GenerateRequest request;
+  request.prompt = plan_.prompts[static_cast<size_t>(choice.prompt)];
+  request.sampling = params.sampling;
+  // Choices of one seeded request differ from each other, and are the same every time.
+  if (request.sampling.seed) *request.sampling.seed += static_cast<uint64_t>(choice.index);
+  const int64_t room = model_.n_ctx - static_cast<int64_t>(request.prompt.size());
+  request.max_tokens = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
+  request.min_tokens = std::min(params.min_tokens, request.max_tokens);
+  request.ignore_eos = params.ignore_eos;
+  const auto ends = model_.tokenizer->end_of_generation();
+  request.stop_ids.assign(ends.begin(), ends.end());
+  if (params.ignore_eos) request.stop_ids.clear();
+  request.stop_ids.insert(request.stop_ids.end(), params.stop_token_ids.begin(),
+                          params.stop_token_ids.end());
+  return request;
+}
+
+Checked Generation::start(const PeerRef& peer, uint64_t number) {
+  for (Choice& choice : choices_) {
+    auto id = backend_.submit(request_for(choice),
+                              std::make_unique<PeerSink>(peer, number, choice.index));
+    if (!id.ok()) return to_api_error(id.error());
+    choice.request = id.value();
+    ++open_;
+  }
+  return std::nullopt;
+}
+
+std::string Generation::begin() {
+  std::string out;
+  plan_.writer->begin(out, choices_);
+  return out;
+}
+
+void Generation::emit(std::string& out, Choice& choice, OutputPiece piece) {
+  if (!plan_.params.stream) {
+    choice.content += piece.content;
+    choice.reasoning += piece.reasoning;
+  } else if (!piece.content.empty() || !piece.reasoning.empty()) {
+    plan_.writer->delta(out, choice, piece);
+  }
+}
+
+void Generation::end_choice(std::string& out, Choice& choice, std::string reason) {
+  choice.done = true;
+  --open_;
+  choice.finish_reason = std::move(reason);
+  emit(out, choice, choice.output->finish());
+  if (plan_.params.stream) plan_.writer->choice_end(out, choice);
+}
+
+std::string Generation::on_token(int index, const TokenEvent& event) {
+  std::string out;
+  Choice& choice = choices_[static_cast<size_t>(index)];
+  if (choice.done) return out;
+  ++choice.completion_tokens;
+  if (plan_.params.logprobs) {
+    choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
+  }
+  emit(out, choice, choice.output->push(event.id));
+  if (choice.output->stopped()) {
+    backend_.cancel(choice.request);
+    end_choice(out, choice, "stop");
+  }
+  return out;
+}
+
+std::string Generation::on_finish(int index, const FinishEvent& event) {
+  std::string out;
+  Choice& choice = choices_[static_cast<size_t>(index)];
+  if (choice.done) return out;
+  if (event.reason == FinishReason::kError) {
+    log_event(LogLevel::kError, "generation_failed", {{"error", event.error}});
+    failure_ = ApiError{.status = 500,
+                        .code = "generation_failed",
+                        .message = "The model could not go on with this answer."};
+    return out;
+  }
+  if (event.reason == FinishReason::kCancelled) {  // by the server: it is going down
+    failure_ = ApiError{.status = 503, .code = "cancelled", .message = "The answer was cancelled."};
+    return out;
+  }
+  choice.timing = event;
+  choice.completion_tokens = event.completion_tokens;
+  end_choice(out, choice, event.reason == FinishReason::kLength ? "length" : "stop");
+  return out;
+}
+
+std::string Generation::stop_all() {
+  std::string out;
+  for (Choice& choice : choices_) {
+    if (choice.done) continue;
+    backend_.cancel(choice.request);
+    end_choice(out, choice, "cancelled");
+  }
+  return out;
+}
+
+Usage Generation::usage() const {
+  Usage usage;
+  for (const auto& prompt : plan_.prompts) {
+    usage.prompt_tokens += static_cast<int64_t>(prompt.size());
+  }
+  for (const Choice& choice : choices_) {
+    usage.completion_tokens += choice.completion_tokens;
+    usage.reasoning_tokens += choice.output->reasoning_tokens();
+  }
+  return usage;
+}
+
+std::string Generation::end() {
+  std::string out;
+  plan_.writer->end(out, usage());
+  return out;
+}
+
+std::string Generation::whole() { return plan_.writer->whole(choices_, usage()); }
+
+std::string Generation::error_bytes(const ApiError& error) {
+  std::string out;
+  plan_.writer->error(out, error);
+  return out;
+}
+
+void run_http_generation(const PeerRef& peer, const ServedModel& model, TokenBackend& backend,
+                         GenerationPlan plan) {
+  auto host = std::make_unique<HttpGeneration>(model, backend, std::move(plan));
+  peer.post([peer, owned = std::move(host)](Exchange& exchange) mutable {
+    HttpGeneration& generation = *owned;
+    exchange.attach(std::move(owned));
+    if (Checked error = generation.start(peer)) {
+      exchange.reply(error_reply(*error));
+      return;
+    }
+    generation.begin(exchange);
+  });
+}
+
+}  // namespace hadal

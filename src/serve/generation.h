@@ -1,0 +1,123 @@
+#pragma once
+/// Generation: one request's choices, from submitted prompts to written bytes. The engine's thread
+/// posts its events to the network thread, where everything here runs:
+///
+///   engine thread: PeerSink::on_token --post--> GenerationHost --> Generation --> ReplyWriter
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/exchange.h"
+#include "serve/backend.h"
+#include "serve/output.h"
+#include "serve/params.h"
+
+namespace hadal {
+
+/// One sampled token as logprobs want it.
+struct TokenLogEntry {
+  TokenId id = kNoToken;
+  float logprob = 0;
+  std::vector<TokenLogprob> top = {};
+};
+
+/// One answer being made.
+struct Choice {
+  int index = 0;
+  int prompt = 0;                            ///< index into GenerationPlan::prompts
+  std::unique_ptr<ChoiceOutput> output = {};
+  std::string content = {};                  ///< complete texts, for buffered replies
+  std::string reasoning = {};
+  std::vector<TokenLogEntry> logprobs = {};  ///< streams: those not written yet
+  RequestId request = 0;
+  bool done = false;
+  std::string finish_reason = {};            ///< "stop", "length", "cancelled"
+  int64_t completion_tokens = 0;
+  FinishEvent timing = {};                   ///< the engine's figures, if it ended by itself
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  int64_t reasoning_tokens = 0;
+};
+
+/// {"prompt_tokens":...,...} in OpenAI's shape.
+void append_usage(std::string& out, const Usage& usage);
+
+/// How a dialect writes results. Stream functions append what is to be sent; none may block.
+class ReplyWriter {
+ public:
+  virtual ~ReplyWriter() = default;
+  virtual void begin(std::string& out, const std::vector<Choice>& choices) = 0;
+  virtual void delta(std::string& out, Choice& choice, const OutputPiece& piece) = 0;
+  virtual void choice_end(std::string& out, Choice& choice) = 0;
+  virtual void end(std::string& out, const Usage& usage) = 0;
+  virtual void error(std::string& out, const ApiError& error) = 0;
+  /// The buffered reply.
+  virtual std::string whole(const std::vector<Choice>& choices, const Usage& usage) = 0;
+};
+
+/// A checked request, ready to run.
+struct GenerationPlan {
+  std::vector<std::vector<TokenId>> prompts = {};
+  RequestParams params = {};
+  OutputOptions output = {};
+  std::unique_ptr<ReplyWriter> writer = {};
+  std::string content_type = "text/event-stream";
+};
+
+/// Not thread-safe; network thread. Cancels what still runs when destroyed.
+class Generation {
+ public:
+  Generation(const ServedModel& model, TokenBackend& backend, GenerationPlan plan);
+  ~Generation();
+  Generation(const Generation&) = delete;
+
+  /// Submits every choice; sinks name (`peer`, `number`). On an error nothing is left running.
+  Checked start(const PeerRef& peer, uint64_t number);
+  /// The first bytes of a stream.
+  std::string begin();
+  /// These give the bytes to send now (streams only).
+  std::string on_token(int choice, const TokenEvent& event);
+  std::string on_finish(int choice, const FinishEvent& event);
+  /// Ends every choice as the client wished.
+  std::string stop_all();
+  bool done() const { return open_ == 0; }
+  /// Set when the engine failed; the stream must end without its closing mark.
+  const Checked& failure() const { return failure_; }
+  std::string end();
+  std::string whole();
+  std::string error_bytes(const ApiError& error);
+  const GenerationPlan& plan() const { return plan_; }
+
+ private:
+  GenerateRequest request_for(const Choice& choice) const;
+  void emit(std::string& out, Choice& choice, OutputPiece piece);
+  void end_choice(std::string& out, Choice& choice, std::string reason);
+  Usage usage() const;
+
+  const ServedModel& model_;
+  TokenBackend& backend_;
+  GenerationPlan plan_;
+  std::vector<Choice> choices_;
+  size_t open_ = 0;
+  Checked failure_;
+};
+
+/// A PeerState that receives engine events. `number` tells one generation of a WebSocket from the
+/// next.
+class GenerationHost : public PeerState {
+ public:
+  virtual void on_token(Exchange& exchange, uint64_t number, int choice,
+                        const TokenEvent& event) = 0;
+  virtual void on_finish(Exchange& exchange, uint64_t number, int choice,
+                         const FinishEvent& event) = 0;
+};
+
+/// Runs a plan as the answer to an HTTP request: a stream, or one reply at the end. Any thread.
+void run_http_generation(const PeerRef& peer, const ServedModel& model, TokenBackend& backend,
+                         GenerationPlan plan);
+
+}  // namespace hadal

@@ -1,0 +1,69 @@
+#pragma once
+/// Request parameters: one table of names, kinds and closed ranges for all dialects. Unknown fields
+/// are ignored, null counts as absent, a wrong type or a value out of range is a 400 that names the
+/// field.
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "engine/sampling.h"
+#include "serve/errors.h"
+
+namespace hadal {
+
+/// What a generation endpoint was asked for, besides the prompt.
+struct RequestParams {
+  SamplingParams sampling;
+  int64_t max_tokens = 0;              ///< 0: as many as fit
+  int64_t min_tokens = 0;
+  bool ignore_eos = false;
+  std::vector<TokenId> stop_token_ids = {};
+  std::vector<std::string> stop = {};
+  int64_t n = 1;
+  bool stream = false;
+  bool include_usage = false;
+  bool logprobs = false;               ///< chat: the switch; completions: a number was given
+  int64_t top_logprobs = 0;
+  bool echo = false;
+  bool show_special = false;           ///< skip_special_tokens: false
+};
+
+enum class ParamKind : uint8_t { kNumber, kInteger, kBoolean };
+
+/// A value of the right kind within its range.
+struct ParamValue {
+  double number = 0;
+  int64_t integer = 0;
+  bool boolean = false;
+};
+
+struct ParamRow {
+  std::string_view name;
+  ParamKind kind;
+  double min;   ///< both ends are allowed
+  double max;
+  void (*set)(RequestParams& params, const ParamValue& value);
+};
+
+/// Rows that every generation endpoint reads.
+std::span<const ParamRow> common_params();
+/// Rows where the dialects differ: logprobs is a boolean in chat, a number in completions.
+std::span<const ParamRow> chat_params();
+std::span<const ParamRow> completion_params();
+
+/// Reads `rows` from `body`.
+Checked read_params(const json::object& body, std::span<const ParamRow> rows, RequestParams& out);
+/// Reads stop, stop_token_ids, logit_bias and stream_options.
+Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out);
+
+/// An array of token ids within the vocabulary.
+Checked read_token_ids(const json::value& value, std::string_view param, int64_t n_vocab,
+                       std::vector<TokenId>& out);
+
+/// The member, or null when it is absent or JSON null.
+const json::value* find_member(const json::object& body, std::string_view name);
+
+}  // namespace hadal

@@ -1,0 +1,116 @@
+#include "serve/service.h"
+
+#include <algorithm>
+
+#include "serve/dialects/common.h"
+#include "serve/dialects/openai_chat.h"
+#include "serve/generation.h"
+#include "serve/prompt.h"
+
+namespace hadal {
+namespace {
+
+json::object model_entry(const ServedModel& model, const std::string& id) {
+  json::object entry;
+  entry["id"] = id;
+  entry["object"] = "model";
+  entry["created"] = model.created;
+  entry["owned_by"] = "hadal";
+  entry["max_model_len"] = model.n_ctx;
+  entry["context_length"] = model.n_ctx;
+  entry["meta"] = model.facts;
+  return entry;
+}
+
+}  // namespace
+
+void Service::set_model(std::unique_ptr<const ServedModel> model, TokenBackend& backend) {
+  model_ = std::move(model);
+  backend_ = &backend;
+  loaded_.store(true, std::memory_order_release);
+}
+
+bool Service::available(const PeerRef& peer) const {
+  if (draining_) {
+    peer.reply(error_reply({.status = 503,
+                            .code = "shutting_down",
+                            .message = "The server is shutting down."}));
+    return false;
+  }
+  if (!loaded_.load(std::memory_order_acquire)) {
+    peer.reply(error_reply(
+        {.status = 503, .code = "model_loading", .message = "The model is still being loaded."}));
+    return false;
+  }
+  return true;
+}
+
+void Service::health(HttpRequest&&, const PeerRef& peer) {
+  json::object body;
+  body["status"] = "ok";
+  if (loaded_.load(std::memory_order_acquire)) {
+    const EngineStats stats = backend_->stats();
+    body["model"] = model_->id;
+    body["running"] = stats.running;
+    body["waiting"] = stats.waiting;
+    body["requests"] = stats.requests;
+    body["prompt_tokens"] = stats.prompt_tokens;
+    body["completion_tokens"] = stats.completion_tokens;
+  }
+  peer.reply({.body = to_json(body)});
+}
+
+void Service::ready(HttpRequest&&, const PeerRef& peer) {
+  const bool loaded = loaded_.load(std::memory_order_acquire);
+  if (loaded && !draining_) {
+    peer.reply({.body = "{\"status\":\"ready\"}"});
+    return;
+  }
+  HttpReply reply{.status = 503};
+  reply.body = draining_ ? "{\"status\":\"draining\"}" : "{\"status\":\"loading\"}";
+  reply.headers.emplace_back("Retry-After", "1");
+  peer.reply(std::move(reply));
+}
+
+void Service::version(HttpRequest&&, const PeerRef& peer) {
+  peer.reply({.body = "{\"name\":\"hadal\",\"version\":\"" HADAL_VERSION "\"}"});
+}
+
+void Service::models(HttpRequest&&, const PeerRef& peer) {
+  json::array data;
+  if (loaded_.load(std::memory_order_acquire)) {
+    data.push_back(model_entry(*model_, model_->id));
+    for (const std::string& alias : model_->aliases) data.push_back(model_entry(*model_, alias));
+  }
+  json::object body;
+  body["object"] = "list";
+  body["data"] = std::move(data);
+  peer.reply({.body = to_json(body)});
+}
+
+void Service::model(HttpRequest&& request, const PeerRef& peer) {
+  if (!available(peer)) return;
+  json::object named;
+  named["model"] = request.path_tail;
+  if (Checked error = check_model_name(*model_, named)) {
+    peer.reply(error_reply(*error));
+    return;
+  }
+  peer.reply({.body = to_json(model_entry(*model_, request.path_tail))});
+}
+
+void Service::run(const HttpRequest& request, const PeerRef& peer, Planner planner) {
+  if (!available(peer)) return;
+  GenerationPlan plan;
+  if (Checked error = planner(*model_, request.body, env_, plan)) {
+    peer.reply(error_reply(*error));
+    return;
+  }
+  run_http_generation(peer, *model_, *backend_, std::move(plan));
+}
+
+void Service::chat_completions(HttpRequest&& request, const PeerRef& peer) {
+  run(request, peer, plan_openai_chat);
+}
+
+}  // namespace hadal
