@@ -158,6 +158,10 @@ void append_json_number(std::string& out, double number) {
     out += "null";
     return;
   }
+  if (number == 0 && std::signbit(number)) {
+    out += "-0.0";  // "-0" would read back as the integer 0
+    return;
+  }
   char buffer[32];
   auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), number);
   CHECK(error == std::errc{});
