@@ -268,6 +268,29 @@ TEST(GgufSplit, MismatchesNameTheCause) {
   EXPECT_NE(testing_gguf::open_error(part_bytes({})).find("one of 3 parts"), std::string::npos);
 }
 
+// Goal: a file by an independent writer (the PyPI package gguf; also a fuzz seed) reads the same.
+TEST(GgufOpen, ReadsIndependentWriter) {
+  const auto opened = GgufFile::open(HADAL_SOURCE_DIR "/fuzz/corpus/gguf/types.gguf");
+  ASSERT_TRUE(opened.ok()) << opened.error().text();
+  const GgufFile& file = opened.value();
+  EXPECT_EQ(file.string("general.architecture").value(), "llama");
+  EXPECT_EQ(file.integer("a.i64").value(), -4);
+  EXPECT_EQ(file.number("a.f64").value(), 0.25);
+  EXPECT_EQ(file.boolean("a.bool").value(), true);
+  EXPECT_EQ(file.string("a.string").value(), "你好");
+  EXPECT_EQ(file.find("b.strings")->as_strings().value(),
+            (std::vector<std::string_view>{"x", "yz", ""}));
+  EXPECT_EQ(file.find("b.ints")->as_ints().value(), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(file.find("b.floats")->as_floats().value(), (std::vector<float>{0.5F, 1.5F}));
+  const TensorView* f32 = file.find_tensor("f32");
+  ASSERT_NE(f32, nullptr);
+  EXPECT_EQ(f32->ne[0], 3);
+  float row[3];
+  dequantize_row(f32->type, f32->row(1), row, 3);
+  EXPECT_EQ(row[2], 5.0F);
+  ASSERT_NE(file.find_tensor("f16"), nullptr);
+}
+
 // Goal: a path that is no file says so.
 TEST(GgufOpen, MissingFilesAndFolders) {
   const Folder folder;
