@@ -195,6 +195,12 @@ TEST(GgufHostile, Dimensions) {
   Writer w;  // elements fit 63 bits, bytes do not fit 64
   w.header(1, 0).tensor("wide", {uint64_t{1} << 62}, 28, 0).pad();
   expect_error(w.bytes(), "the size of tensor 'wide' overflows");
+  Writer wrap;  // bytes = 2^64 - 8, so that offset + bytes wraps to 24
+  wrap.header(1, 0)
+      .tensor("wrap", {(uint64_t{1} << 61) - 1}, 27, 32)
+      .pad()
+      .raw(std::string(64, '\0'));
+  expect_error(wrap.bytes(), "beyond the end of the file");
   Writer zeros;
   zeros.header(1, 0).tensor("zeros", {0, 0, 0, 0}, 2, 0).pad();
   expect_error(zeros.bytes(), "dimension 0 of tensor 'zeros' is 0");
