@@ -55,6 +55,7 @@ inline constexpr size_t kConnections = 1024;
 // Requests.
 inline constexpr int kMessages = 16384;
 inline constexpr int kChoices = 16;
+inline constexpr int kPrompts = 256;  // of one completions request, times n
 inline constexpr int kStopStrings = 16;
 inline constexpr size_t kStopStringBytes = 256;
 inline constexpr size_t kStopIds = 256;

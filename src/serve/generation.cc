@@ -181,6 +181,7 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   Choice& choice = choices_[static_cast<size_t>(index)];
   if (choice.done) return out;
   ++choice.completion_tokens;
+  choice.last_token = event.id;
   if (plan_.params.logprobs) {
     choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
   }

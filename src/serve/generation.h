@@ -31,6 +31,7 @@ struct Choice {
   std::string reasoning = {};
   std::vector<TokenLogEntry> logprobs = {};  ///< streams: those not written yet
   RequestId request = 0;
+  TokenId last_token = kNoToken;             ///< the one that the newest text ends with
   bool done = false;
   std::string finish_reason = {};            ///< "stop", "length", "cancelled"
   int64_t completion_tokens = 0;

@@ -4,6 +4,9 @@
 
 #include "serve/dialects/common.h"
 #include "serve/dialects/openai_chat.h"
+#include "serve/dialects/openai_completions.h"
+#include "serve/dialects/plain.h"
+#include "serve/dialects/tokens.h"
 #include "serve/generation.h"
 #include "serve/prompt.h"
 
@@ -111,6 +114,40 @@ void Service::run(const HttpRequest& request, const PeerRef& peer, Planner plann
 
 void Service::chat_completions(HttpRequest&& request, const PeerRef& peer) {
   run(request, peer, plan_openai_chat);
+}
+
+void Service::completions(HttpRequest&& request, const PeerRef& peer) {
+  run(request, peer, plan_openai_completions);
+}
+
+void Service::generate(HttpRequest&& request, const PeerRef& peer) {
+  run(request, peer, plan_generate);
+}
+
+void Service::tokenize(HttpRequest&& request, const PeerRef& peer) {
+  if (!available(peer)) return;
+  HttpReply reply;
+  Checked error = tokenize_body(*model_, request.body, env_, reply.body);
+  peer.reply(error ? error_reply(*error) : std::move(reply));
+}
+
+void Service::detokenize(HttpRequest&& request, const PeerRef& peer) {
+  if (!available(peer)) return;
+  HttpReply reply;
+  Checked error = detokenize_body(*model_, request.body, reply.body);
+  peer.reply(error ? error_reply(*error) : std::move(reply));
+}
+
+std::unique_ptr<PeerState> Service::stream_socket(PeerRef peer) {
+  if (draining_ || !loaded_.load(std::memory_order_acquire)) {
+    peer.post([](Exchange& exchange) {
+      exchange.write(error_body(
+          {.status = 503, .code = "model_loading", .message = "No model is ready to answer."}));
+      exchange.finish();
+    });
+    return nullptr;
+  }
+  return make_stream_socket(peer, *model_, *backend_, env_);
 }
 
 }  // namespace hadal

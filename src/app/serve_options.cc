@@ -1,0 +1,145 @@
+#include "app/serve_options.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <fmt/format.h>
+
+#include "app/output.h"
+#include "base/env.h"
+#include "base/limits.h"
+#include "base/parse.h"
+
+namespace hadal {
+namespace {
+
+/// One key of the file, its flag, and how its value is read. False: not of the right kind.
+struct ConfigKey {
+  const char* name;
+  bool (*set)(ServeOptions& options, const YAML::Node& node);
+};
+
+bool read_text(const YAML::Node& node, std::string& out) {
+  if (!node.IsScalar()) return false;
+  out = node.Scalar();
+  return true;
+}
+
+template <typename T>
+bool read_integer(const YAML::Node& node, T min, T max, T& out) {
+  if (!node.IsScalar()) return false;
+  const auto value = parse_int<T>(node.Scalar());
+  if (!value || *value < min || *value > max) return false;
+  out = *value;
+  return true;
+}
+
+bool read_list(const YAML::Node& node, std::vector<std::string>& out) {
+  out.clear();
+  if (node.IsScalar()) {
+    out.push_back(node.Scalar());
+    return true;
+  }
+  if (!node.IsSequence()) return false;
+  for (const YAML::Node& entry : node) {
+    if (!entry.IsScalar()) return false;
+    out.push_back(entry.Scalar());
+  }
+  return true;
+}
+
+constexpr ConfigKey kKeys[] = {
+    {"model", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.model); }},
+    {"host", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.host); }},
+    {"port", [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 0, 65535, o.port); }},
+    {"alias", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.alias); }},
+    {"threads",
+     [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 1024, o.threads); }},
+    {"ctx",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 16, limits::kModelContext, o.ctx);
+     }},
+    {"parallel",
+     [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 256, o.parallel); }},
+    {"kv-type",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_type) && (o.kv_type == "f16" || o.kv_type == "f32");
+     }},
+    {"api-key", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.api_key); }},
+    {"allow-host", [](ServeOptions& o, const YAML::Node& n) { return read_list(n, o.allow_host); }},
+};
+
+Status apply_entry(const CLI::App& command, const std::string& key, const YAML::Node& value,
+                   const std::string& name, ServeOptions& options) {
+  std::vector<std::string> names;
+  for (const ConfigKey& known : kKeys) {
+    names.emplace_back(known.name);
+    if (key != known.name) continue;
+    if (command.get_option("--" + key)->count() > 0) return {};  // the command line wins
+    if (known.set(options, value)) return {};
+    return Error{Code::kInvalidArgument,
+                 fmt::format("{}: the value of '{}' is not what it takes", name, key),
+                 fmt::format("`hadal serve --help` explains --{}", key)};
+  }
+  const std::string near = did_you_mean(near_names(key, names));
+  return Error{Code::kInvalidArgument, fmt::format("{}: unknown key '{}'", name, key),
+               near.empty() ? "keys are the flags of `hadal serve --help` without dashes" : near};
+}
+
+}  // namespace
+
+void add_serve_options(CLI::App& command, ServeOptions& o) {
+  command.add_option("-m,--model", o.model, "a name from `hadal list`, or a path to a .gguf file")
+      ->type_name("M");
+  command.add_option("--host", o.host, "address to listen on (default 127.0.0.1: this machine only)")
+      ->type_name("ADDRESS");
+  command.add_option("--port", o.port, "port to listen on (default 8000; 0: any free one)")
+      ->check(CLI::Range(0, 65535))
+      ->type_name("N");
+  command.add_option("--alias", o.alias, "the model's name for clients")->type_name("NAME");
+  command.add_option("-t,--threads", o.threads, "threads to compute with (default: the cores at hand)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("T");
+  command
+      .add_option("--ctx", o.ctx,
+                  "tokens of prompt and answer together (default: as trained, at most 8192)")
+      ->check(CLI::Range(int64_t{16}, limits::kModelContext))
+      ->type_name("N");
+  command.add_option("--parallel", o.parallel, "requests answered at once (default 8)")
+      ->check(CLI::Range(1, 256))
+      ->type_name("N");
+  command.add_option("--kv-type", o.kv_type, "keys and values in f16 (default) or f32")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->type_name("TYPE");
+  command.add_option("--api-key", o.api_key, "ask clients for this key (Authorization: Bearer KEY)")
+      ->type_name("KEY");
+  command.add_option("--allow-host", o.allow_host, "a further name this server may be called by")
+      ->type_name("NAME");
+  command.add_option("--config", o.config, "YAML file with these options (the command line wins)")
+      ->type_name("FILE");
+}
+
+Status apply_config_text(const CLI::App& command, const std::string& text, const std::string& name,
+                         ServeOptions& options) {
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (root.IsNull()) return {};
+    if (!root.IsMap()) {
+      return Error{Code::kInvalidArgument, name + ": expected lines like 'port: 8000'"};
+    }
+    for (const auto& entry : root) {
+      TRY_STATUS(apply_entry(command, entry.first.Scalar(), entry.second, name, options));
+    }
+    return {};
+  } catch (const YAML::Exception& problem) {
+    return Error{Code::kInvalidArgument, name + ": " + problem.what()};
+  }
+}
+
+Status apply_config_file(const CLI::App& command, ServeOptions& options) {
+  if (options.config.empty()) return {};
+  TRY(const std::string text,
+      Env::real().read_file(options.config, limits::kConfigFileBytes));
+  return apply_config_text(command, text, options.config, options);
+}
+
+}  // namespace hadal

@@ -1,0 +1,37 @@
+#pragma once
+/// Options of `hadal serve`, from the command line and a YAML file. The command line wins.
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "app/app.h"
+
+namespace hadal {
+
+struct ServeOptions {
+  std::string model;
+  std::string host = "127.0.0.1";
+  int port = 8000;
+  std::string alias;                       ///< name that clients see; default: the model's own
+  int threads = 0;                         ///< 0: the cores at hand
+  int64_t ctx = 0;                         ///< 0: what the model was trained on, at most 8192
+  int parallel = 8;                        ///< requests answered at once
+  std::string kv_type = "f16";
+  std::string api_key;                     ///< empty: no key is asked for
+  std::vector<std::string> allow_host;
+  std::string config;
+};
+
+/// Adds the flags. `options` must outlive the command.
+void add_serve_options(CLI::App& command, ServeOptions& options);
+
+/// Reads `options.config`, if any, into the options that `command` did not get. Keys are the flag
+/// names; an unknown key is an error that names the nearest known one.
+Status apply_config_file(const CLI::App& command, ServeOptions& options);
+
+/// The same for a text; `name` is for messages.
+Status apply_config_text(const CLI::App& command, const std::string& text, const std::string& name,
+                         ServeOptions& options);
+
+}  // namespace hadal

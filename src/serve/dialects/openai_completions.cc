@@ -1,0 +1,234 @@
+#include "serve/dialects/openai_completions.h"
+
+#include "base/limits.h"
+#include "serve/dialects/common.h"
+#include "serve/prompt.h"
+
+namespace hadal {
+namespace {
+
+class CompletionWriter final : public ReplyWriter {
+ public:
+  CompletionWriter(const ReplyHead& head, const Tokenizer& tokenizer, bool usage_asked,
+                   bool logprobs, std::vector<std::string> echo)
+      : tokenizer_(tokenizer),
+        prefix_(reply_prefix(head, "text_completion")),
+        usage_asked_(usage_asked),
+        logprobs_(logprobs),
+        echo_(std::move(echo)) {}
+
+  void begin(std::string& out, const std::vector<Choice>& choices) override {
+    for (const Choice& choice : choices) {
+      const std::string_view text = echo_of(choice);
+      if (!text.empty()) append_chunk(out, choice.index, text, nullptr, "");
+    }
+  }
+
+  void delta(std::string& out, Choice& choice, const OutputPiece& piece) override {
+    append_chunk(out, choice.index, piece.content, &choice, "");
+  }
+
+  void choice_end(std::string& out, Choice& choice) override {
+    append_chunk(out, choice.index, "", &choice, public_reason(choice));
+  }
+
+  void end(std::string& out, const Usage& usage) override {
+    if (usage_asked_) {
+      out += "data: " + prefix_ + ",\"choices\":[],\"usage\":";
+      append_usage(out, usage);
+      out += "}\n\n";
+    }
+    out += "data: [DONE]\n\n";
+  }
+
+  void error(std::string& out, const ApiError& error) override { append_sse_error(out, error); }
+
+  std::string whole(const std::vector<Choice>& choices, const Usage& usage) override {
+    std::string out = prefix_ + ",\"choices\":[";
+    for (const Choice& choice : choices) {
+      if (choice.index > 0) out.push_back(',');
+      append_choice(out, choice.index, std::string(echo_of(choice)) + choice.content,
+                    choice.logprobs, public_reason(choice));
+    }
+    out += "],\"usage\":";
+    append_usage(out, usage);
+    out += "}";
+    return out;
+  }
+
+ private:
+  static std::string_view public_reason(const Choice& choice) {
+    return choice.finish_reason == "length" ? "length" : "stop";
+  }
+
+  std::string_view echo_of(const Choice& choice) const {
+    const auto prompt = static_cast<size_t>(choice.prompt);
+    return prompt < echo_.size() ? std::string_view(echo_[prompt]) : std::string_view();
+  }
+
+  void append_chunk(std::string& out, int index, std::string_view text, Choice* with_logprobs,
+                    std::string_view reason) const {
+    out += "data: " + prefix_ + ",\"choices\":[";
+    std::vector<TokenLogEntry> entries;
+    if (with_logprobs != nullptr) entries.swap(with_logprobs->logprobs);
+    append_choice(out, index, text, entries, reason);
+    out += usage_asked_ ? "],\"usage\":null}\n\n" : "]}\n\n";
+  }
+
+  void append_choice(std::string& out, int index, std::string_view text,
+                     const std::vector<TokenLogEntry>& entries, std::string_view reason) const {
+    out += "{\"index\":" + std::to_string(index) + ",\"text\":";
+    append_json_string(out, text);
+    out += ",\"logprobs\":";
+    append_logprobs(out, entries);
+    out += ",\"finish_reason\":";
+    if (reason.empty()) {
+      out += "null}";
+    } else {
+      append_json_string(out, reason);
+      out += "}";
+    }
+  }
+
+  void append_logprobs(std::string& out, const std::vector<TokenLogEntry>& entries) const {
+    if (!logprobs_ || entries.empty()) {
+      out += "null";
+      return;
+    }
+    std::string tokens, values, tops;
+    for (const TokenLogEntry& entry : entries) {
+      if (!tokens.empty()) {
+        tokens.push_back(',');
+        values.push_back(',');
+        tops.push_back(',');
+      }
+      append_token_text(tokens, tokenizer_, entry.id);
+      append_json_number(values, entry.logprob);
+      tops.push_back('{');
+      for (size_t i = 0; i < entry.top.size(); ++i) {
+        if (i > 0) tops.push_back(',');
+        append_token_text(tops, tokenizer_, entry.top[i].id);
+        tops.push_back(':');
+        append_json_number(tops, entry.top[i].logprob);
+      }
+      tops.push_back('}');
+    }
+    out += "{\"tokens\":[" + tokens + "],\"token_logprobs\":[" + values + "],\"top_logprobs\":[" +
+           tops + "]}";
+  }
+
+  const Tokenizer& tokenizer_;
+  std::string prefix_;
+  bool usage_asked_;
+  bool logprobs_;
+  std::vector<std::string> echo_;   ///< per prompt; empty: none
+};
+
+Checked read_prompts(const ServedModel& model, const json::value& value, GenerationPlan& out) {
+  const auto add_text = [&](const json::string& text) {
+    out.prompts.push_back(
+        encode_text(model, std::string_view(text.data(), text.size()), true, true));
+  };
+  if (value.is_string()) {
+    add_text(value.get_string());
+    return std::nullopt;
+  }
+  if (!value.is_array() || value.get_array().empty()) {
+    return invalid_param("prompt", "'prompt' must be a string, a list of strings or token ids.");
+  }
+  const json::array& list = value.get_array();
+  const int64_t n_vocab = model.tokenizer->size();
+  if (list.front().is_number()) {
+    out.prompts.emplace_back();
+    return read_token_ids(value, "prompt", n_vocab, out.prompts.back());
+  }
+  if (list.size() > size_t{limits::kPrompts}) {
+    return invalid_param("prompt", "'prompt' has more than 256 entries.");
+  }
+  for (const json::value& entry : list) {
+    if (entry.is_string()) {
+      add_text(entry.get_string());
+      continue;
+    }
+    out.prompts.emplace_back();
+    if (Checked error = read_token_ids(entry, "prompt", n_vocab, out.prompts.back())) return error;
+  }
+  return std::nullopt;
+}
+
+/// prefix text, suffix text -> FIM prefix, FIM suffix, FIM middle, in the order models were
+/// trained on ("prefix-suffix-middle").
+Checked read_infill(const ServedModel& model, const json::value& prompt, const json::value& suffix,
+                    GenerationPlan& out) {
+  const VocabSpec& spec = model.tokenizer->spec();
+  if (!spec.fim_prefix || !spec.fim_suffix || !spec.fim_middle) {
+    ApiError error = invalid_param(
+        "suffix", "This model's vocabulary has no fill-in-the-middle tokens, so 'suffix' cannot work.");
+    error.code = "unsupported";
+    return error;
+  }
+  if (!prompt.is_string() || !suffix.is_string()) {
+    return invalid_param("suffix", "With 'suffix', both it and 'prompt' must be strings.");
+  }
+  const auto append_text = [&](std::vector<TokenId>& ids, const json::string& text) {
+    const auto more = encode_text(model, std::string_view(text.data(), text.size()), false, false);
+    ids.insert(ids.end(), more.begin(), more.end());
+  };
+  std::vector<TokenId> ids = {static_cast<TokenId>(*spec.fim_prefix)};
+  append_text(ids, prompt.get_string());
+  ids.push_back(static_cast<TokenId>(*spec.fim_suffix));
+  append_text(ids, suffix.get_string());
+  ids.push_back(static_cast<TokenId>(*spec.fim_middle));
+  out.prompts.push_back(model.tokenizer->with_bos(std::move(ids)));
+  return std::nullopt;
+}
+
+std::vector<std::string> echo_texts(const ServedModel& model, const GenerationPlan& plan) {
+  std::vector<std::string> texts;
+  if (!plan.params.echo) return texts;
+  for (const auto& ids : plan.prompts) {
+    texts.push_back(model.tokenizer->decode(ids, plan.params.show_special));
+  }
+  return texts;
+}
+
+}  // namespace
+
+Checked plan_openai_completions(const ServedModel& model, std::string_view text, Env& env,
+                                GenerationPlan& out) {
+  json::object body;
+  if (Checked error = parse_body(text, body)) return error;
+  if (Checked error = check_model_name(model, body)) return error;
+  RequestParams& params = out.params;
+  params.sampling = model.defaults;
+  params.max_tokens = 16;  // the API's own default for this endpoint
+  if (Checked error = read_params(body, common_params(), params)) return error;
+  if (Checked error = read_params(body, completion_params(), params)) return error;
+  if (Checked error = read_structured_params(body, model.tokenizer->size(), params)) return error;
+  settle_params(params);
+  const json::value* prompt = find_member(body, "prompt");
+  if (prompt == nullptr) return invalid_param("prompt", "'prompt' is missing.");
+  const json::value* suffix = find_member(body, "suffix");
+  Checked problem = suffix != nullptr ? read_infill(model, *prompt, *suffix, out)
+                                      : read_prompts(model, *prompt, out);
+  if (problem) return problem;
+  for (const auto& ids : out.prompts) {
+    if (Checked error = check_context(model, ids.size())) {
+      error->param = "prompt";
+      return error;
+    }
+  }
+  if (out.prompts.size() * static_cast<size_t>(params.n) > size_t{limits::kPrompts}) {
+    return invalid_param("n", "'n' times the number of prompts is more than 256.");
+  }
+  out.output = {.split_reasoning = false, .show_special = params.show_special};
+  const ReplyHead head{.id = new_id(env, "cmpl-"),
+                       .created = env.unix_micros() / 1'000'000,
+                       .model = model.id};
+  out.writer = std::make_unique<CompletionWriter>(head, *model.tokenizer,
+                                                  params.stream && params.include_usage,
+                                                  params.logprobs, echo_texts(model, out));
+  return std::nullopt;
+}
+
+}  // namespace hadal

@@ -1,0 +1,92 @@
+#include "serve/dialects/tokens.h"
+
+#include "serve/dialects/common.h"
+#include "serve/prompt.h"
+
+namespace hadal {
+namespace {
+
+Checked read_flag(const json::object& body, std::string_view name, bool& out) {
+  const json::value* value = find_member(body, name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_bool()) {
+    return invalid_param(name, "'" + std::string(name) + "' must be true or false.");
+  }
+  out = value->get_bool();
+  return std::nullopt;
+}
+
+Checked text_ids(const ServedModel& model, const json::object& body, std::vector<TokenId>& out) {
+  const json::value* content = find_member(body, "content");
+  const json::value* text = content != nullptr ? content : find_member(body, "prompt");
+  if (text == nullptr || !text->is_string()) {
+    return invalid_param(content != nullptr ? "content" : "prompt",
+                         "Send 'content' or 'prompt' (a string), or 'messages'.");
+  }
+  bool add_special = content == nullptr;
+  if (Checked error = read_flag(body, "add_special", add_special)) return error;
+  if (Checked error = read_flag(body, "add_special_tokens", add_special)) return error;
+  bool parse_special = true;
+  if (Checked error = read_flag(body, "parse_special", parse_special)) return error;
+  const auto& string = text->get_string();
+  out = encode_text(model, std::string_view(string.data(), string.size()), parse_special,
+                    add_special);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env,
+                      std::string& out) {
+  json::object body;
+  if (Checked error = parse_body(text, body)) return error;
+  if (Checked error = check_model_name(model, body)) return error;
+  std::vector<TokenId> ids;
+  if (find_member(body, "messages") != nullptr) {
+    Conversation conversation;
+    if (Checked error = read_conversation(body, conversation)) return error;
+    Prompt prompt;
+    // A conversation beyond the context has a count too: that is why one asks.
+    Checked error = render_chat(model, conversation, env, prompt);
+    if (error && error->code != "context_length_exceeded") return error;
+    ids = std::move(prompt.ids);
+  } else if (Checked error = text_ids(model, body, ids)) {
+    return error;
+  }
+  bool pieces = false;
+  if (Checked error = read_flag(body, "with_pieces", pieces)) return error;
+  if (Checked error = read_flag(body, "return_token_strs", pieces)) return error;
+  out = "{\"tokens\":[";
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out.push_back(',');
+    out += std::to_string(ids[i]);
+  }
+  out += "],\"count\":" + std::to_string(ids.size()) +
+         ",\"max_model_len\":" + std::to_string(model.n_ctx);
+  if (pieces) {
+    out += ",\"token_strs\":[";
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (i > 0) out.push_back(',');
+      append_token_text(out, *model.tokenizer, ids[i]);
+    }
+    out += "]";
+  }
+  out += "}";
+  return std::nullopt;
+}
+
+Checked detokenize_body(const ServedModel& model, std::string_view text, std::string& out) {
+  json::object body;
+  if (Checked error = parse_body(text, body)) return error;
+  if (Checked error = check_model_name(model, body)) return error;
+  const json::value* tokens = find_member(body, "tokens");
+  if (tokens == nullptr) return invalid_param("tokens", "'tokens' is missing.");
+  std::vector<TokenId> ids;
+  if (Checked error = read_token_ids(*tokens, "tokens", model.tokenizer->size(), ids)) return error;
+  std::string decoded;
+  append_json_string(decoded, model.tokenizer->decode(ids, true));
+  out = "{\"content\":" + decoded + ",\"prompt\":" + decoded + "}";
+  return std::nullopt;
+}
+
+}  // namespace hadal
