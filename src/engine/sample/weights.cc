@@ -78,20 +78,17 @@ double exp_weights(std::span<const float> logits, float max, float inverse_tempe
   double total = 0;
   for (size_t begin = 0; begin < logits.size(); begin += kWeightBlock) {
     const size_t end = std::min(begin + kWeightBlock, logits.size());
+    // Two loops: a sum inside the first keeps compilers from vectorising it.
+    const size_t count = end - begin;
+    const float* __restrict x = logits.data() + begin;
+    float* __restrict w = weights.data() + begin;
+    for (size_t i = 0; i < count; ++i) w[i] = exp_of_negative((x[i] - max) * inverse_temperature);
     float lanes[kLanes] = {};
-    size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      const float* x = logits.data() + i;
-      float* w = weights.data() + i;
-      for (size_t j = 0; j < kLanes; ++j) {
-        w[j] = exp_of_negative((x[j] - max) * inverse_temperature);
-        lanes[j] += w[j];
-      }
+    size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      for (size_t j = 0; j < kLanes; ++j) lanes[j] += w[i + j];
     }
-    for (size_t j = 0; i < end; ++i, ++j) {
-      weights[i] = exp_of_negative((logits[i] - max) * inverse_temperature);
-      lanes[j] += weights[i];
-    }
+    for (size_t j = 0; i < count; ++i, ++j) lanes[j] += w[i];
     double sum = 0;
     for (float lane : lanes) sum += lane;
     block_sums.push_back(sum);

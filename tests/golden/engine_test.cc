@@ -1,0 +1,111 @@
+// Goal: with real weights too, a request gets the same tokens alone, in a batch of eight, with its
+// prompt in small chunks, and while others join, leave and are cancelled.
+#include "engine/engine.h"
+
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+
+#include "engine/testing/harness.h"
+
+namespace hadal {
+namespace {
+
+using testing::Received;
+using testing::RecordingSink;
+
+std::unique_ptr<RecordingSink> sink(Received& received) {
+  return std::make_unique<RecordingSink>(received);
+}
+
+/// Half greedy, half seeded with filters and penalties; prompts from one token to several chunks.
+std::vector<GenerateRequest> eight_requests(int64_t n_vocab) {
+  std::vector<GenerateRequest> out;
+  for (int i = 0; i < 8; ++i) {
+    GenerateRequest request = testing::make_request(1 + 6 * i, 10 + (5 * i) % 8, i);
+    uint64_t hash = static_cast<uint64_t>(i) + 1;
+    for (TokenId& id : request.prompt) {
+      hash = testing::hash_step(hash, 3);
+      id = static_cast<TokenId>((hash >> 8) % static_cast<uint64_t>(n_vocab));
+    }
+    out.push_back(std::move(request));
+  }
+  return out;
+}
+
+std::vector<std::vector<TokenId>> one_by_one(ForwardModel& model,
+                                             const std::vector<GenerateRequest>& requests) {
+  Engine engine(model, {.n_ctx = 128, .max_batch = 1}, Env::real());
+  std::vector<std::vector<TokenId>> out;
+  for (const GenerateRequest& request : requests) {
+    Received got;
+    EXPECT_TRUE(engine.submit(request, sink(got)).ok());
+    EXPECT_EQ(got.wait_finish().reason, FinishReason::kLength);
+    out.push_back(got.ids());
+    EXPECT_EQ(out.back().size(), static_cast<size_t>(request.max_tokens));
+  }
+  return out;
+}
+
+/// Four at first, the rest and one that is cancelled once these decode; steps of `step_tokens`.
+std::vector<std::vector<TokenId>> together(ForwardModel& model,
+                                           const std::vector<GenerateRequest>& requests,
+                                           int step_tokens) {
+  std::deque<Received> got(requests.size());
+  Received leaver;
+  Engine engine(model, {.n_ctx = 128, .max_batch = 8, .max_step_tokens = step_tokens}, Env::real());
+  const auto submit = [&](size_t i) { EXPECT_TRUE(engine.submit(requests[i], sink(got[i])).ok()); };
+  for (size_t i = 0; i < 4; ++i) submit(i);
+  got[0].wait_tokens(3);
+  GenerateRequest endless = requests[5];
+  endless.max_tokens = 0;
+  const RequestId id = engine.submit(endless, sink(leaver)).value();
+  for (size_t i = 4; i < requests.size(); ++i) submit(i);
+  leaver.wait_tokens(2);
+  engine.cancel(id);
+  EXPECT_NE(leaver.wait_finish().reason, FinishReason::kError);  // a fast model may be done first
+  std::vector<std::vector<TokenId>> out;
+  for (Received& received : got) {
+    EXPECT_EQ(received.wait_finish().reason, FinishReason::kLength);
+    out.push_back(received.ids());
+  }
+  return out;
+}
+
+void expect_same_alone_and_together(const std::filesystem::path& path) {
+  Result<GgufFile> file = GgufFile::open(path);
+  ASSERT_TRUE(file.ok()) << file.error().text();
+  ThreadPool pool(2);
+  Result<std::unique_ptr<Model>> model = Model::load(file.value(), {}, pool);
+  ASSERT_TRUE(model.ok()) << model.error().text();
+  const auto requests = eight_requests(model.value()->n_vocab());
+  const auto alone = one_by_one(*model.value(), requests);
+  for (const int step_tokens : {8, 13, 512}) {
+    const auto mixed = together(*model.value(), requests, step_tokens);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(mixed[i], alone[i]) << path << " request " << i << " steps of " << step_tokens;
+    }
+  }
+}
+
+TEST(EngineGolden, TinyModelsGiveTheSameTokensAloneAndInABatch) {
+  const std::filesystem::path folder = HADAL_SOURCE_DIR "/tests/golden/tiny";
+  int models = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".gguf") continue;
+    ++models;
+    expect_same_alone_and_together(entry.path());
+  }
+  EXPECT_GE(models, 3);
+}
+
+TEST(EngineGolden, StarterModelGivesTheSameTokensAloneAndInABatch) {
+  const char* path = std::getenv("HADAL_TEST_MODEL");
+  if (path == nullptr || *path == '\0') {
+    GTEST_SKIP() << "HADAL_TEST_MODEL names no file: engine not checked with real weights";
+  }
+  expect_same_alone_and_together(path);
+}
+
+}  // namespace
+}  // namespace hadal
