@@ -86,6 +86,27 @@ EXPLICIT = [
     "こんにちは世界123456", "ア・イ・ウ", "한국어 텍스트", "e\u0301\u0323", "q\u0307\u0323", "\u1100\u1161\u11a8", "\u2126 \u212b \u212a",
     "😁👨‍👩‍👧🇨🇳👍🏽", "x\u0001y \u0001 z", "a\u200bb", "https://example.com/a?b=c&d=%20", "{\"a\": [1, 2.5, null]}",
 ]
+# A megabyte of each is made by drawing from these, separated as given.
+BULK = {
+    "english": (" ", """the of and to in is that for it was on are as with his they at be this from have or by one had
+        not but what all were when we there can an your which their said if do will each about how up out them then
+        she many some so these would other into has more her two like him see time could no make than first been its
+        who now people my made over did down only way find use may water long little very after words called just
+        where most know government international development understanding characteristics responsibility However,
+        "Indeed," it's don't we've I'll they're end. why? never! (perhaps) state-of-the-art e.g. 1984, 3.5% $20 U.S.
+        Mr. London Shakespeare thermodynamics photosynthesis\\n\\nChapter unquestionably""".split()),
+    "chinese": ("", """我们 你们 的 了 在 是 和 有 不 人 这 中 大 为 上 个 国 以 要 他 时 来 用 生 到 作 地 于 出 就 分 对 成 会 可以
+        主要 发展 技术 人工智能 大语言模型 深度学习 训练 推理 数据 计算 北京 上海 中华人民共和国 经济 社会 文化 历史 研究 结果表明 因此
+        但是 如果 那么 虽然 然而 2023年 12月 第一 ， 。 、 ； ： ？ ！ “ ” （ ） 《红楼梦》 DeepSeek GPU 龘 饕餮 魑魅魍魉 繁體中文 臺灣
+        一二三四五 百分之八十 ——""".split() + ["\n"]),
+    "code": ("", ["def ", "return ", "self.", "(", ")", ":\n    ", "\n", "        ", "\t", "for (int i = 0; i < n; ++i) {\n",
+                  "}\n", "};\n\n", "if (", ") {\n", "#include <vector>\n", "std::string_view ", "const auto& ", "x", " = ",
+                  "foo_bar", "HttpServer", "0x1F", "42", "3.14f", ";\n", "// a comment\n", "/* ", " */", '"text"', "'c'", "->",
+                  "=>", "==", "!=", "&&", "||", "[i]", "{}", "<T>", ", ", "import numpy as np\n", "async function ",
+                  "console.log(", "SELECT * FROM t WHERE id = ?", "<div class=\"a\">", "</div>\n", "\r\n", "    # 注释\n",
+                  "lambda y: y + 1", "\\n", "%s", "__init__", "// ----------\n"]),
+}
+BULK_BYTES = 1_000_000
 
 
 class Random:
@@ -213,6 +234,14 @@ def block_digests(reference, seed, count, with_bytes):
     return out
 
 
+def bulk_text(random, separator, words):
+    out, size = [], 0
+    while size < BULK_BYTES:
+        out.append(words[random.next(len(words))] + separator)
+        size += len(out[-1].encode())
+    return "".join(out)
+
+
 def families(data):
     """(name, vocabulary file, pre, reference, takes bytes)"""
     bpe = FileReference(data / "deepseek-v3/tokenizer.json").tokenizer.model
@@ -235,8 +264,11 @@ def main():
     for entry in entries:
         reference = entry.pop("reference")
         entry["random"] = block_digests(reference, entry["seed"], 3000, entry["bytes"])
+        entry["bulk"] = {name: digest([reference.ids(bulk_text(Random(7), *parts).encode())])
+                         for name, parts in BULK.items()}
         entry["ids"] = [" ".join(map(str, reference.ids(s.encode()))) for s in strings]
-    out = dict(atoms=ATOMS, ranges=RANGES, strings=strings, families=entries)
+    bulk = {name: dict(separator=separator, words=words) for name, (separator, words) in BULK.items()}
+    out = dict(atoms=ATOMS, ranges=RANGES, bulk=bulk, bulk_bytes=BULK_BYTES, strings=strings, families=entries)
     target = ROOT / "tests/golden/tokenizer/vectors.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(out, ensure_ascii=True, indent=0) + "\n")
