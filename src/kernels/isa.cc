@@ -1,3 +1,5 @@
+#include "kernels/isa.h"
+
 #include <atomic>
 
 #include "base/check.h"
@@ -6,12 +8,34 @@
 namespace hadal {
 namespace {
 
-std::atomic<Isa> g_isa{Isa::kReference};
+bool cpu_has(Isa isa) {
+#ifdef HADAL_X86_KERNELS
+  // The compiler's helper also asks the operating system whether it saves the wide registers.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+  if (isa == Isa::kAvx2) return avx2;
+  if (isa == Isa::kAvx512) return avx512;
+#endif
+  return isa == Isa::kReference;
+}
+
+Isa best_isa() {
+  if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
+  return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kReference;
+}
+
+std::atomic<Isa>& chosen_isa() {
+  static std::atomic<Isa> isa{best_isa()};
+  return isa;
+}
 
 }  // namespace
 
 Isa current_isa() {
-  return g_isa.load(std::memory_order_relaxed);
+  return chosen_isa().load(std::memory_order_relaxed);
 }
 
 std::string_view isa_name(Isa isa) {
@@ -27,12 +51,26 @@ std::string_view isa_name(Isa isa) {
 }
 
 bool isa_available(Isa isa) {
-  return isa == Isa::kReference;
+  return cpu_has(isa);
 }
 
 void force_isa(Isa isa) {
   CHECK(isa_available(isa));
-  g_isa.store(isa, std::memory_order_relaxed);
+  chosen_isa().store(isa, std::memory_order_relaxed);
+}
+
+const cpu::Ops* current_ops() {
+#ifdef HADAL_X86_KERNELS
+  switch (current_isa()) {
+    case Isa::kAvx512:
+      return &isa_avx512::kOps;
+    case Isa::kAvx2:
+      return &isa_avx2::kOps;
+    case Isa::kReference:
+      break;
+  }
+#endif
+  return nullptr;
 }
 
 }  // namespace hadal

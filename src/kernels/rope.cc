@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "kernels/isa.h"
 
 namespace hadal {
 
@@ -25,6 +26,13 @@ void RopeAngles::compute(const RopeTable& table, std::span<const int32_t> positi
 void rope(const RopeAngles& angles, float* x, int64_t stride, int64_t n_heads, int64_t d_head) {
   const int64_t n = angles.pairs();
   CHECK(2 * n <= d_head);
+  if (const cpu::Ops* ops = current_ops(); ops != nullptr) {
+    for (int64_t r = 0; r < angles.rows(); ++r) {
+      ops->rope(angles.row(r), angles.row(r) + n, n, angles.half_split() ? 1 : 0, x + r * stride,
+                n_heads, d_head);
+    }
+    return;
+  }
   const int64_t second = angles.half_split() ? n : 1;  // distance between the two of a pair
   const int64_t step = angles.half_split() ? 1 : 2;
   for (int64_t r = 0; r < angles.rows(); ++r) {

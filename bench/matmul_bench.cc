@@ -1,0 +1,128 @@
+// Speed of matmul per format: 1 row (decode, against the read bandwidth), 8 rows, 512 rows
+// (prefill, in multiply-adds per cycle). Usage: matmul_bench [FORMAT] [ROWS COLS] [THREADS] [ISA]
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "kernels/bandwidth.h"
+#include "kernels/kernels.h"
+
+namespace hadal {
+namespace {
+
+struct Case {
+  DType type;
+  std::vector<int> f16_at;
+};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Cycles per second of the core while busy, from a chain of dependent additions (one per cycle).
+double core_hz() {
+  double best = 0;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    constexpr int64_t kSteps = 20000000;
+    const double start = now();
+    uint64_t x = 1;
+    for (int64_t i = 0; i < kSteps; ++i) {
+      asm volatile("add $1, %0" : "+r"(x));  // NOLINT: the only way to a chain that stays
+    }
+    best = std::max(best, static_cast<double>(kSteps) / (now() - start));
+  }
+  return best;
+}
+
+std::vector<std::byte> random_weights(const Case& c, int64_t rows, int64_t cols) {
+  const DTypeInfo& info = dtype_info(c.type);
+  std::vector<std::byte> bytes(static_cast<size_t>(rows) * dtype_row_bytes(c.type, cols));
+  std::mt19937_64 random(1);
+  for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
+    const uint64_t bits = random() & 0x3F3F3F3F3F3F3F3FULL;  // no NaN in float formats
+    std::memcpy(&bytes[i], &bits, 8);
+  }
+  const uint16_t one = f32_to_f16(0.01f);
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(info.block_bytes)) {
+    for (const int offset : c.f16_at)
+      std::memcpy(&bytes[at + static_cast<size_t>(offset)], &one, 2);
+  }
+  return bytes;
+}
+
+/// Best seconds of one call, over `copies` weights in turn so that none stays in a cache.
+double measure(const std::vector<Weight>& weights, int64_t n, ThreadPool& pool) {
+  const int64_t cols = weights[0].cols();
+  std::vector<float> x(static_cast<size_t>(n * cols), 0.5f);
+  std::vector<float> out(static_cast<size_t>(n * weights[0].rows()));
+  MatmulWorkspace workspace;
+  double best = 1e9;
+  for (int pass = 0; pass < 6; ++pass) {
+    const double start = now();
+    for (const Weight& weight : weights) {
+      const MatmulTask task{&weight, nullptr, out.data(), weight.rows()};
+      matmul({x.data(), n, cols}, {&task, 1}, pool, workspace);
+    }
+    best = std::min(best, (now() - start) / static_cast<double>(weights.size()));
+  }
+  return best;
+}
+
+int bench(int argc, char** argv) {
+  const std::string only = argc > 1 ? argv[1] : "all";
+  const int64_t rows = argc > 3 ? std::atoll(argv[2]) : 4096;
+  const int64_t cols = argc > 3 ? std::atoll(argv[3]) : 1536;
+  const int threads = argc > 4 ? std::atoi(argv[4]) : ThreadPool::default_threads();
+  if (argc > 5) force_isa(std::string(argv[5]) == "avx2" ? Isa::kAvx2 : Isa::kAvx512);
+  ThreadPool pool(threads);
+  const double gbps = measure_read_gbps(pool);
+  const double hz = core_hz();
+  fmt::print("{} threads, {}, read {:.1f} GB/s, {:.2f} GHz, W {} x {}\n", threads,
+             isa_name(current_isa()), gbps, hz / 1e9, rows, cols);
+  fmt::print("{:7} {:>5} {:>10} {:>9} {:>11} {:>9} {:>8}\n", "format", "n", "us", "GMAC/s",
+             "MAC/cyc/core", "GB/s", "of read");
+  const Case cases[] = {{DType::kQ4_1, {0, 2}},   {DType::kQ8_0, {0}},    {DType::kQ4_0, {0}},
+                        {DType::kQ4_K, {0, 2}},   {DType::kQ6_K, {208}},  {DType::kQ5_K, {0, 2}},
+                        {DType::kQ5_0, {0}},      {DType::kQ5_1, {0, 2}}, {DType::kQ3_K, {108}},
+                        {DType::kQ2_K, {80, 82}}, {DType::kIQ4_NL, {0}},  {DType::kIQ4_XS, {0}},
+                        {DType::kMXFP4, {}},      {DType::kF16, {}},      {DType::kBF16, {}},
+                        {DType::kF32, {}}};
+  for (const Case& c : cases) {
+    if (only != "all" && only != dtype_info(c.type).name) continue;
+    const std::vector<std::byte> bytes = random_weights(c, rows, cols);
+    const TensorView view{.name = "w",
+                          .type = c.type,
+                          .n_dims = 2,
+                          .ne = {cols, rows, 1, 1},
+                          .data = bytes.data(),
+                          .bytes = bytes.size()};
+    std::vector<Weight> weights;
+    for (uint64_t total = 0; total < (160ULL << 20); total += bytes.size()) {
+      weights.push_back(Weight::prepare(view, pool).value());
+    }
+    const double macs = static_cast<double>(rows * cols);
+    for (const int64_t n : {1, 2, 8, 512}) {
+      if (n == 512) {
+        weights.erase(weights.begin() + 1, weights.end());
+      }
+      const double seconds = measure(weights, n, pool);
+      const double rate = macs * static_cast<double>(n) / seconds;
+      const double read = static_cast<double>(weights[0].bytes()) / seconds / 1e9;
+      fmt::print("{:7} {:5} {:10.1f} {:9.1f} {:11.2f} {:9.2f} {:8.2f}\n", dtype_info(c.type).name,
+                 n, seconds * 1e6, rate / 1e9, rate / hz / threads, read, read / gbps);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace hadal
+
+int main(int argc, char** argv) {
+  return hadal::bench(argc, argv);
+}

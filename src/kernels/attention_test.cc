@@ -1,0 +1,234 @@
+#include "kernels/attention.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/kernels.h"
+#include "kernels/reference/reference.h"
+
+namespace hadal {
+namespace {
+
+struct IsaGuard {
+  Isa before = current_isa();
+  ~IsaGuard() { force_isa(before); }
+};
+
+std::vector<Isa> fast_isas() {
+  std::vector<Isa> list;
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
+    if (isa_available(isa)) list.push_back(isa);
+  }
+  return list;
+}
+
+/// A pool with two sequences, filled with random keys and values up to `length` positions each.
+/// The sequences' pages are interleaved and out of order.
+struct Fixture {
+  KvLayout layout;
+  int64_t page_tokens;
+  int64_t length;
+  KvPool kv;
+  std::vector<PageId> pages[2];
+  KvSequence sequences[2];
+
+  Fixture(const KvLayout& kv_layout, int64_t tokens_per_page, int64_t n)
+      : layout(kv_layout),
+        page_tokens(tokens_per_page),
+        length(n),
+        kv(kv_layout, tokens_per_page, 2 * ((n + tokens_per_page - 1) / tokens_per_page)) {
+    const int64_t count = kv.n_pages() / 2;
+    for (int64_t i = 0; i < count; ++i) {
+      pages[0].push_back(static_cast<PageId>(2 * (count - 1 - i)));
+      pages[1].push_back(static_cast<PageId>(2 * i + 1));
+    }
+    sequences[0].pages = pages[0];
+    sequences[1].pages = pages[1];
+  }
+
+  void fill(uint32_t seed, ThreadPool& pool) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<int32_t> positions, owners;
+    for (int64_t p = 0; p < length; ++p) {
+      for (int s = 0; s < 2; ++s) {
+        positions.push_back(static_cast<int32_t>(p));
+        owners.push_back(s);
+      }
+    }
+    const size_t values = positions.size() * static_cast<size_t>(layout.n_kv_heads * layout.d_head);
+    std::vector<float> k(values), v(values);
+    for (float& x : k) x = normal(random);
+    for (float& x : v) x = normal(random);
+    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
+      kv_write(kv, layer, {positions, owners, sequences}, k.data(), v.data(), pool);
+    }
+  }
+};
+
+std::vector<float> random_values(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(random);
+  return x;
+}
+
+// Goal: every instruction set agrees with the reference, for both KV types, head counts, widths
+// that fill no vector, pages smaller and larger than a tile, and contexts across tile and span
+// borders. Tolerance: scores carry d + 2 roundings, weights sum to 1 and values are below 5, so a
+// result is within (|q.k| (d + 8) + 40) 2^-24 * 5, and |q.k| * scale stays below 6 * 5 here.
+TEST(Attention, MatchesReference) {
+  IsaGuard guard;
+  ThreadPool pool(2);
+  struct Shape {
+    int64_t n_heads, n_kv_heads, d_head, page_tokens, length;
+  };
+  for (const Shape& s :
+       {Shape{9, 3, 64, 16, 140}, Shape{4, 4, 20, 7, 70}, Shape{8, 1, 128, 64, 1100},
+        Shape{2, 2, 5, 256, 65}, Shape{6, 2, 80, 48, 600}}) {
+    for (const KvType type : {KvType::kF32, KvType::kF16}) {
+      Fixture f({.n_layers = 2, .n_kv_heads = s.n_kv_heads, .d_head = s.d_head, .type = type},
+                s.page_tokens, s.length);
+      force_isa(Isa::kReference);
+      f.fill(3, pool);
+      std::vector<int32_t> positions, owners;
+      const auto last = static_cast<int32_t>(s.length - 1);
+      for (const int32_t p : {0, 1, 5, 63, 64, last / 2, last}) {
+        positions.push_back(std::min(p, last));
+        owners.push_back(0);
+      }
+      for (int32_t p = last - 20; p <= last; ++p) {
+        positions.push_back(p);
+        owners.push_back(1);
+      }
+      const AttentionRows rows{positions, owners, f.sequences};
+      const size_t size = positions.size() * static_cast<size_t>(s.n_heads * s.d_head);
+      const std::vector<float> q = random_values(size, 9);
+      const float scale = 1.0f / std::sqrt(static_cast<float>(s.d_head));
+      std::vector<float> want(size);
+      attention(f.kv, 1, rows, q.data(), s.n_heads, scale, want.data(), pool);
+      for (const Isa isa : fast_isas()) {
+        force_isa(isa);
+        std::vector<float> got(size, -1.0f);
+        attention(f.kv, 1, rows, q.data(), s.n_heads, scale, got.data(), pool);
+        const double tolerance = (30.0 * static_cast<double>(s.d_head + 8) + 40) * 5 / 16777216.0;
+        for (size_t i = 0; i < size; ++i) {
+          ASSERT_NEAR(got[i], want[i], tolerance)
+              << isa_name(isa) << " d " << s.d_head << " length " << s.length << " at " << i;
+        }
+      }
+    }
+  }
+}
+
+// Goal: a row's bits are the same alone, in a chunk, in the whole prompt, beside another sequence,
+// on one thread or several, and when pages hold other numbers of positions.
+TEST(Attention, RowsAreBitwiseIndependent) {
+  IsaGuard guard;
+  ThreadPool one(1);
+  ThreadPool three(3);
+  const int64_t n_heads = 6;
+  const int64_t d = 32;
+  const int64_t length = 1200;
+  const auto row_floats = static_cast<size_t>(n_heads * d);
+  for (const Isa isa : fast_isas()) {
+    force_isa(isa);
+    std::vector<float> across_pages;
+    for (const int64_t page_tokens : {16, 100}) {
+      Fixture f({.n_layers = 1, .n_kv_heads = 2, .d_head = d, .type = KvType::kF16}, page_tokens,
+                length);
+      f.fill(5, one);
+      std::vector<int32_t> positions, owners;
+      for (int32_t p = 0; p < length; ++p) positions.push_back(p);
+      owners.assign(static_cast<size_t>(length), 0);
+      const std::vector<float> q = random_values(row_floats * static_cast<size_t>(length), 4);
+      std::vector<float> all(q.size());
+      attention(f.kv, 0, {positions, owners, f.sequences}, q.data(), n_heads, 0.2f, all.data(),
+                three);
+      if (!across_pages.empty()) {
+        ASSERT_EQ(across_pages, all) << isa_name(isa);
+      }
+      across_pages = all;
+      for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1},
+                                         {63, 1},
+                                         {64, 1},
+                                         {511, 1},
+                                         {512, 1},
+                                         {1199, 1},
+                                         {500, 37},
+                                         {1000, 200}}) {
+        for (ThreadPool* pool : {&one, &three}) {
+          // The chunk, followed by two rows of the other sequence.
+          std::vector<int32_t> part(positions.begin() + first, positions.begin() + first + count);
+          std::vector<int32_t> who(static_cast<size_t>(count), 0);
+          part.insert(part.end(), {900, 901});
+          who.insert(who.end(), {1, 1});
+          std::vector<float> in(q.begin() + first * static_cast<int64_t>(row_floats),
+                                q.begin() + (first + count) * static_cast<int64_t>(row_floats));
+          in.resize(in.size() + 2 * row_floats, 0.5f);
+          std::vector<float> out(in.size());
+          attention(f.kv, 0, {part, who, f.sequences}, in.data(), n_heads, 0.2f, out.data(), *pool);
+          ASSERT_EQ(0, std::memcmp(out.data(), all.data() + static_cast<size_t>(first) * row_floats,
+                                   static_cast<size_t>(count) * row_floats * 4))
+              << isa_name(isa) << " rows " << first << " + " << count << " page " << page_tokens;
+        }
+      }
+    }
+  }
+}
+
+// Goal: what lies behind a row's position (an old sequence's NaN) never reaches it.
+TEST(Attention, UnwrittenPositionsAreNotRead) {
+  IsaGuard guard;
+  ThreadPool pool(1);
+  for (const Isa isa : fast_isas()) {
+    force_isa(isa);
+    Fixture f({.n_layers = 1, .n_kv_heads = 1, .d_head = 24, .type = KvType::kF32}, 32, 64);
+    for (PageId page = 0; page < f.kv.n_pages(); ++page) {
+      std::memset(f.kv.keys(0, page, 0), 0xFF, 32 * 24 * 4);
+      std::memset(f.kv.values(0, page, 0), 0xFF, 32 * 24 * 4);
+    }
+    const std::vector<float> k = random_values(24 * 3, 1);
+    const int32_t positions[] = {0, 1, 2};
+    const int32_t owners[] = {0, 0, 0};
+    kv_write(f.kv, 0, {positions, owners, f.sequences}, k.data(), k.data(), pool);
+    std::vector<float> out(k.size());
+    attention(f.kv, 0, {positions, owners, f.sequences}, k.data(), 1, 0.2f, out.data(), pool);
+    for (const float v : out) ASSERT_TRUE(std::isfinite(v)) << isa_name(isa);
+    for (int i = 0; i < 24; ++i)
+      ASSERT_FLOAT_EQ(out[static_cast<size_t>(i)], k[static_cast<size_t>(i)]);
+  }
+}
+
+// Goal: very large scores do not overflow: the largest key takes all the weight.
+TEST(Attention, LargeScores) {
+  IsaGuard guard;
+  ThreadPool pool(1);
+  for (const Isa isa : fast_isas()) {
+    force_isa(isa);
+    Fixture f({.n_layers = 1, .n_kv_heads = 1, .d_head = 16, .type = KvType::kF32}, 32, 8);
+    std::vector<float> k(16 * 4), v(16 * 4);
+    for (size_t p = 0; p < 4; ++p) {
+      for (size_t i = 0; i < 16; ++i) {
+        k[p * 16 + i] = 1000.0f * static_cast<float>(p);
+        v[p * 16 + i] = static_cast<float>(p);
+      }
+    }
+    const int32_t positions[] = {0, 1, 2, 3};
+    const int32_t owners[] = {0, 0, 0, 0};
+    kv_write(f.kv, 0, {positions, owners, f.sequences}, k.data(), v.data(), pool);
+    const std::vector<float> q(16 * 4, 1000.0f);
+    std::vector<float> out(16 * 4);
+    attention(f.kv, 0, {positions, owners, f.sequences}, q.data(), 1, 1.0f, out.data(), pool);
+    for (size_t p = 0; p < 4; ++p) EXPECT_EQ(out[p * 16], static_cast<float>(p)) << isa_name(isa);
+  }
+}
+
+}  // namespace
+}  // namespace hadal

@@ -1,0 +1,118 @@
+#pragma once
+/// The table of functions that one instruction set offers. Plain types only: the ISA files include
+/// this header, and nothing in it may emit code.
+///
+/// Weights lie in panels of 16 rows (kPanelRows). A panel of a quantised format is a row of blocks
+/// of 32 columns (8 blocks with a common head for the 256-column formats); inside a block the codes
+/// of 4 neighbouring columns of one row fill 32 bits, so one 64-byte vector holds 4 columns of 16
+/// rows and each lane sums one output. pack.h describes the planes.
+///
+/// The arithmetic of a quantised product, the same in every function and instruction set, so that a
+/// result never depends on which of them computed it. Per output, over sub-blocks s in order:
+///   acc = fma(float(sum of code * x_int), scale_s * scale_x, acc)
+///   acc = fma(-offset_s, scale_x * sum of x_int, acc)
+/// Codes are unsigned; a signed format has offset = bias * scale.
+#include <stddef.h>
+#include <stdint.h>
+
+namespace hadal::cpu {
+
+inline constexpr int kPanelRows = 16;
+inline constexpr int kBlockColumns = 32;
+inline constexpr int kActivationBytes = 64;  ///< one column's rounded block, in the ISA's own order
+inline constexpr int kSideFloats = 4;        ///< scale, sum of 32, sum of first 16, of last 16
+inline constexpr float kActivationMax = 32512.0f;  ///< 127 * 256: splits into two signed bytes
+inline constexpr int kKeyTile = 64;                ///< positions per attention tile
+
+enum Format : int {
+  kFormatQ4_0,
+  kFormatQ4_1,
+  kFormatQ5_0,
+  kFormatQ5_1,
+  kFormatQ8_0,
+  kFormatQ2_K,
+  kFormatQ3_K,
+  kFormatQ4_K,
+  kFormatQ5_K,
+  kFormatQ6_K,
+  kFormatIQ4_NL,
+  kFormatIQ4_XS,
+  kFormatMXFP4,
+  kQuantFormats,
+  kFormatF32 = kQuantFormats,
+  kFormatF16,
+  kFormatBF16,
+  kFormats
+};
+
+/// Rounded activations of some columns (tokens).
+struct QuantInput {
+  const uint8_t* codes;
+  int64_t codes_stride;  ///< bytes per column
+  const float* side;
+  int64_t side_stride;  ///< floats per column
+};
+
+struct FloatInput {
+  const float* x;
+  int64_t stride;  ///< floats per column
+};
+
+/// One tile of attention: `n` queries of one KV group against up to kKeyTile positions.
+struct AttentionTile {
+  const float* q;  ///< n x d_pad, scaled, zero padded
+  int64_t n;
+  int64_t d_pad;           ///< d_head rounded up to 16
+  const float* keys_t;     ///< d_pad x kKeyTile: transposed
+  const float* values;     ///< kKeyTile x d_pad
+  const int32_t* visible;  ///< per query: how many positions of the tile it may see, 0..kKeyTile
+  float* scores;           ///< scratch, n x kKeyTile
+  float* maximum;          ///< n, running; starts at -inf
+  float* sum;              ///< n, running; starts at 0
+  float* mix;              ///< n x d_pad, running; starts at 0
+};
+
+struct Ops {
+  // Products. `out` of a panel function: one column's 16 results; of a tile function: column c's
+  // results of panel p at out + (c * panels + p) * 16.
+  void (*quantize)(const float* x, int64_t blocks, uint8_t* codes, float* side);
+  void (*gemv)(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, float* out);
+  /// Bytes per block of the unpacked form, and the conversion into it.
+  int64_t (*unpacked_block_bytes)(int format);
+  void (*unpack)(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked);
+  int tile_panels;  ///< most panels of one quant_tile call
+  int tile_columns;
+  void (*quant_tile)(int format, const uint8_t* unpacked, int64_t panel_stride, int panels,
+                     int64_t blocks, const QuantInput& x, int columns, float* out);
+  int float_panels;
+  int float_columns;
+  void (*float_tile)(int format, const uint8_t* packed, int64_t panel_stride, int panels,
+                     int64_t depth, const FloatInput& x, int columns, float* out);
+
+  // Attention. `convert` functions read kKeyTile or fewer positions of d floats or halves and write
+  // the padded layouts of AttentionTile (absent positions are not written).
+  void (*keys_transposed)(const void* keys, int f16, int64_t count, int64_t d, int64_t first,
+                          float* keys_t);
+  void (*values_padded)(const void* values, int f16, int64_t count, int64_t d, int64_t d_pad,
+                        float* out);
+  void (*attention_tile)(const AttentionTile& tile);
+  void (*store_f16)(const float* source, int64_t n, uint16_t* out);
+
+  // Element-wise, one row each.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  void (*add)(float* x, const float* y, int64_t n);
+  int64_t (*arg_max)(const float* x, int64_t n);
+  /// One row's heads; cosine and sine hold `pairs` values each.
+  void (*rope)(const float* cosine, const float* sine, int64_t pairs, int half_split, float* x,
+               int64_t n_heads, int64_t d_head);
+};
+
+}  // namespace hadal::cpu
+
+namespace hadal::isa_avx2 {
+extern const cpu::Ops kOps;
+}
+namespace hadal::isa_avx512 {
+extern const cpu::Ops kOps;
+}
