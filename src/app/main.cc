@@ -13,15 +13,26 @@
 
 namespace hadal {
 
+extern const Subcommand kServeCommand;
+extern const Subcommand kChatCommand;
+extern const Subcommand kRunCommand;
+extern const Subcommand kPullCommand;
+extern const Subcommand kListCommand;
 extern const Subcommand kShowCommand;
+extern const Subcommand kRmCommand;
 extern const Subcommand kTokenizeCommand;
 extern const Subcommand kDetokenizeCommand;
 extern const Subcommand kTemplateCommand;
+extern const Subcommand kLogitsCommand;
+extern const Subcommand kEvalCommand;
+extern const Subcommand kBenchCommand;
 
 namespace {
 
-constexpr std::array kCommands = {&kShowCommand, &kTokenizeCommand, &kDetokenizeCommand,
-                                  &kTemplateCommand};
+constexpr std::array kCommands = {
+    &kServeCommand,  &kChatCommand, &kRunCommand,      &kPullCommand,       &kListCommand,
+    &kShowCommand,   &kRmCommand,   &kTokenizeCommand, &kDetokenizeCommand, &kTemplateCommand,
+    &kLogitsCommand, &kEvalCommand, &kBenchCommand};
 
 constexpr const char* kExamples =
     "Examples:\n"

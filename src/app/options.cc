@@ -49,9 +49,11 @@ Result<LoadedText> open_text(const std::string& model, const Settings& settings)
   return text;
 }
 
-Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings) {
+Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
+                               KvType kv) {
   TRY(const std::filesystem::path path, find_model(model, settings));
   LoadOptions options;
+  options.kv_type = kv;
   int shown = -1;
   const bool progress = stderr_is_terminal();
   if (progress) {
@@ -62,6 +64,19 @@ Result<LoadedModel> open_model(const std::string& model, int threads, const Sett
   if (progress && shown >= 0) fmt::print(stderr, "\r\033[K");
   if (loaded.ok()) warn_about(loaded.value());
   return loaded;
+}
+
+void add_kv_option(CLI::App& command, std::string& kv) {
+  command.add_option("--kv", kv, "keys and values in f16 (as served) or f32 (default " + kv + ")")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->type_name("TYPE");
+}
+
+Result<KvType> kv_type_from(const std::string& kv) {
+  if (kv == "f16") return KvType::kF16;
+  if (kv == "f32") return KvType::kF32;
+  return Error{Code::kInvalidArgument, "'" + kv + "' is no type for keys and values",
+               "use f16 or f32"};
 }
 
 }  // namespace hadal

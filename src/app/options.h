@@ -17,6 +17,11 @@ void add_json_option(CLI::App& command, bool& json);
 /// find_model, then load_text; a doubtful vocabulary is reported on standard error.
 Result<LoadedText> open_text(const std::string& model, const Settings& settings);
 /// The same with weights; shows the progress of loading on a terminal.
-Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings);
+Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
+                               KvType kv = KvType::kF16);
+
+/// --kv f16|f32, the type that keys and values are kept in.
+void add_kv_option(CLI::App& command, std::string& kv);
+Result<KvType> kv_type_from(const std::string& kv);
 
 }  // namespace hadal

@@ -6,6 +6,7 @@
 
 #include "app/catalogue.h"
 #include "app/output.h"
+#include "app/pull.h"
 #include "base/env.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -147,6 +148,11 @@ Result<std::filesystem::path> find_model(const std::string& reference, const Set
                  "`hadal list` shows what is there"};
   }
   if (const auto stored = find_stored(settings, reference)) return stored->path;
+  if (reference.rfind("hf:", 0) == 0 || reference.rfind("ms:", 0) == 0) {
+    if (const auto stored = find_stored(settings, store_name_of(reference))) return stored->path;
+    return Error{Code::kNotFound, reference + " is not on this machine yet",
+                 "get it with: hadal pull " + reference};
+  }
   const std::filesystem::path path = reference;
   std::error_code failed;
   const bool looks_like_path =

@@ -1,0 +1,44 @@
+#pragma once
+/// One request through the engine, from a thread that waits for it: run and chat.
+#include <atomic>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/app.h"
+#include "base/json.h"
+#include "engine/engine.h"
+
+namespace hadal {
+
+/// What came out, and how long it took.
+struct Generated {
+  std::vector<TokenId> ids;  ///< without the token that ended generation
+  std::string text;
+  FinishEvent finish;
+};
+
+/// Submits `request` and waits for its end, handing on whole characters as they come. When
+/// `stopped` (may be null) becomes true the request is cancelled and what is there is returned.
+Result<Generated> generate(Engine& engine, const Tokenizer& tokenizer, GenerateRequest request,
+                           const std::function<void(std::string_view)>& on_text,
+                           const std::atomic<bool>* stopped);
+
+/// The prompt of a conversation: the model's template over `variables` (messages,
+/// add_generation_prompt, ...), then ids, BOS included. `rendered` (may be null) gets the text.
+Result<std::vector<TokenId>> conversation_prompt(const LoadedText& text,
+                                                 const json::object& variables,
+                                                 std::string* rendered);
+
+/// Tokens per second; 0 when there is nothing to divide.
+double tokens_per_second(int64_t tokens, int64_t micros);
+double prefill_speed(const FinishEvent& finish);
+double decode_speed(const FinishEvent& finish);
+
+/// The context to run `prompt_tokens` and `max_tokens` (0: open end) in, within what the model was
+/// trained for; `asked` (0: none) overrides. kInvalidArgument when the prompt does not fit.
+Result<int64_t> context_for(int64_t prompt_tokens, int64_t max_tokens, int64_t asked,
+                            int64_t n_ctx_train);
+
+}  // namespace hadal

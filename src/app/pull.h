@@ -1,0 +1,32 @@
+#pragma once
+/// pull: from a name to a verified file in the store.
+///
+/// What is tried for a file on a hub, in this order: a copy in the local Hugging Face cache, the
+/// mirror (HADAL_MIRROR), the hubs that answer within 5 seconds. The file grows as NAME.part,
+/// is compared with a hash and only then appears under its name, in one step. The hash comes from
+/// the caller, else from the catalogue, else from the hub itself; the last one protects from broken
+/// transfers, not from a hub that serves something else. The record says which it was.
+#include <string>
+
+#include "app/app.h"
+#include "app/store.h"
+
+namespace hadal {
+
+struct PullOptions {
+  std::string
+      reference;     ///< catalogue name, hf:ORG/REPO/FILE, ms:ORG/REPO/FILE, http(s) address, path
+  std::string name;  ///< in the store; empty: from the reference
+  std::string sha256;  ///< what the file must hash to; empty: see above
+  bool quiet = false;
+  int stall_seconds = 30;
+};
+
+/// Blocks; another process that pulls the same name is waited for. A model that is there already
+/// is returned at once. Prints progress to standard error.
+Result<StoredModel> pull(const PullOptions& options, const Settings& settings);
+
+/// The name that `reference` gets in the store unless another is chosen.
+std::string store_name_of(const std::string& reference);
+
+}  // namespace hadal
