@@ -8,7 +8,7 @@ group=${1:-build}
 build_packages=(g++ cmake ninja-build ccache mold git python3 python3-pip python3-venv ca-certificates
   libssl-dev libcurl4-openssl-dev libspdlog-dev libfmt-dev libcli11-dev libyaml-cpp-dev libzip-dev
   libedit-dev zlib1g-dev libgtest-dev)
-test_packages=(clang clang-format clang-tidy lld libclang-rt-14-dev chromium fonts-noto-cjk)
+test_packages=(clang clang-format clang-tidy lld libclang-rt-14-dev chromium fonts-wqy-zenhei)
 command -v node >/dev/null 2>&1 || test_packages+=(nodejs npm)
 
 have() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

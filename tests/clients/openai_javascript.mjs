@@ -60,7 +60,7 @@ const tests = {
   },
   async "maps errors"() {
     await assert.rejects(client.chat.completions.create({ ...question, model: "nope" }), OpenAI.NotFoundError);
-    await assert.rejects(client.chat.completions.create({ ...question, temperature: 99 }), OpenAI.BadRequestError);
+    await assert.rejects(client.chat.completions.create({ ...question, temperature: -1 }), OpenAI.BadRequestError);
   },
   async "WebSocket streams tokens"() {
     const frames = await exchange(JSON.stringify({ prompt: "1, 2, 3, 4,", max_tokens: 8, temperature: 0 }));

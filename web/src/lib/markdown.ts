@@ -64,6 +64,10 @@ const marked = new Marked({
       const html = known ? hljs.highlight(text, { language: name, ignoreIllegals: true }).value : escapeHtml(text);
       return `<figure class="code"><figcaption>${escapeHtml(name || "text")}</figcaption><pre><code>${html}</code></pre></figure>\n`;
     },
+    // Markup in an answer is shown as what it is: text.
+    html({ text }) {
+      return escapeHtml(text);
+    },
     image({ text, href }) {
       return `<span class="image-blocked">[${escapeHtml(text || href)}]</span>`;
     },
