@@ -468,8 +468,15 @@ TEST(EngineShutdown, DrainGivesUpWhenItsTimeIsOver) {
   Engine engine(gated.model, kSmall, env);
   ASSERT_TRUE(engine.submit(make_request(5, 9, 1), sink(got)).ok());
   gated.gate.wait_arrived(1);
-  std::thread clock([&] { env.advance(2'000'000); });
+  std::atomic<bool> drained = false;
+  std::thread clock([&] {
+    while (!drained) {
+      env.advance(1000);
+      std::this_thread::yield();
+    }
+  });
   engine.drain(1'000'000);  // the forward pass never ends by itself
+  drained = true;
   clock.join();
   EXPECT_FALSE(got.finished());
   gated.gate.open();
@@ -497,7 +504,7 @@ TEST(EngineShutdown, DestructorCancelsRunningAndWaiting) {
     while (!destroyed) {
       while (!destroying) std::this_thread::yield();
       gated.gate.permit(1);
-      std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::microseconds(100));  // the engine gets the mutex
     }
   });
   {
