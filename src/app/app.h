@@ -58,6 +58,10 @@ Result<LoadedText> load_text(const std::filesystem::path& path);
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
                                int threads);
 
+/// The same for commands that work on ids alone: without a usable vocabulary `tokenizer` is null.
+Result<LoadedModel> load_weights(const std::filesystem::path& path, const LoadOptions& options,
+                                 int threads);
+
 /// The vocabulary as the file's metadata describes it.
 Result<VocabSpec> vocab_from_gguf(const GgufFile& file);
 

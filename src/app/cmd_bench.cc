@@ -53,7 +53,7 @@ void print_benchmark(const LoadedModel& model, const Benchmark& b, const BenchOp
 
 Result<int> bench(const BenchOptions& options, const Settings& settings) {
   const int64_t start = Env::real().now_micros();
-  TRY(LoadedModel model, open_model(options.model, options.threads, settings));
+  TRY(LoadedModel model, open_weights(options.model, options.threads, settings));
   const double load_ms = static_cast<double>(Env::real().now_micros() - start) * 1e-3;
   const int64_t positions = options.work.prompt_tokens + options.work.decode_tokens + 1;
   if (positions > model.model->n_ctx_train()) {

@@ -58,11 +58,12 @@ void list_catalogue_json(const Settings& settings) {
 
 void list_catalogue(const Settings& settings) {
   print_out(
-      fmt::format("{:<32}{:>10}{:>11}  {:<28}{}\n", "name", "size", "memory", "licence", "here"));
+      fmt::format("{:<32}{:<5}{:>9}{:>11}  {}\n", "name", "here", "size", "memory", "licence"));
   for (const CatalogueEntry& entry : catalogue()) {
     const bool here = find_stored(settings, std::string(entry.name)).has_value();
-    print_out(fmt::format("{:<32}{:>10}{:>11}  {:<28}{}\n", entry.name, human_bytes(entry.bytes),
-                          human_bytes(entry.memory_bytes()), entry.licence, here ? "yes" : ""));
+    print_out(fmt::format("{:<32}{:<5}{:>9}{:>11}  {}\n", entry.name, here ? "yes" : "",
+                          human_bytes(entry.bytes), human_bytes(entry.memory_bytes()),
+                          entry.licence));
   }
 }
 

@@ -51,11 +51,11 @@ void print_logits_json(std::span<const float> logits, const LogitsOptions& optio
 }
 
 void print_logits(std::span<const float> logits, const LogitsOptions& options,
-                  const Tokenizer& tokenizer) {
+                  const Tokenizer* tokenizer) {
   const size_t count = options.all ? logits.size() : static_cast<size_t>(options.top);
   for (const TokenId id : likeliest(logits, count)) {
     std::string shown;
-    append_json_string(shown, tokenizer.piece(id, true));
+    if (tokenizer != nullptr) append_json_string(shown, tokenizer->piece(id, true));
     print_out(fmt::format("{:>8} {:>11.5f}  {}\n", id, logits[static_cast<size_t>(id)], shown));
   }
 }
@@ -65,7 +65,7 @@ Result<int> logits(const LogitsOptions& options, const Settings& settings) {
   if (!ids.ok()) return usage_error(ids.error().message, ids.error().hint);
   if (ids.value().empty()) return usage_error("--ids names no id", "for example --ids \"1 2 3\"");
   TRY(const KvType kv, kv_type_from(options.kv));
-  TRY(const LoadedModel model, open_model(options.model, options.threads, settings, kv));
+  TRY(const LoadedModel model, open_weights(options.model, options.threads, settings, kv));
   for (const TokenId id : ids.value()) {
     if (id >= model.model->n_vocab()) {
       return usage_error(
@@ -82,7 +82,8 @@ Result<int> logits(const LogitsOptions& options, const Settings& settings) {
   SequenceRunner runner(*model.model, count);
   std::vector<float> last(static_cast<size_t>(model.model->n_vocab()));
   TRY_STATUS(runner.append(ids.value(), last));
-  options.json ? print_logits_json(last, options) : print_logits(last, options, *model.tokenizer);
+  options.json ? print_logits_json(last, options)
+               : print_logits(last, options, model.tokenizer.get());
   return kExitOk;
 }
 

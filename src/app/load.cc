@@ -142,29 +142,56 @@ Result<VocabSpec> vocab_from_gguf(const GgufFile& file) {
   return spec;
 }
 
-Result<LoadedText> load_text(const std::filesystem::path& path) {
+namespace {
+
+/// What any use of a file begins with.
+Result<LoadedText> open_file(const std::filesystem::path& path) {
   LoadedText out;
   TRY(GgufFile file, GgufFile::open(path));
   out.file = std::make_unique<GgufFile>(std::move(file));
   out.name = model_name(path);
+  return out;
+}
+
+Status load_vocabulary(LoadedText& out) {
   TRY(VocabSpec spec, vocab_from_gguf(*out.file));
   TRY(out.tokenizer, Tokenizer::create(std::move(spec)));
   load_template(out);
+  return {};
+}
+
+Result<LoadedModel> add_weights(LoadedText text, const LoadOptions& options, int threads) {
+  LoadedModel out{std::move(text), nullptr, nullptr};
+  out.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : ThreadPool::default_threads());
+  TRY(out.model, Model::load(*out.file, options, *out.pool));
+  return out;
+}
+
+}  // namespace
+
+Result<LoadedText> load_text(const std::filesystem::path& path) {
+  TRY(LoadedText out, open_file(path));
+  TRY_STATUS(load_vocabulary(out));
   return out;
 }
 
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
                                int threads) {
   TRY(LoadedText text, load_text(path));
-  LoadedModel out{std::move(text), nullptr, nullptr};
-  out.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : ThreadPool::default_threads());
-  TRY(out.model, Model::load(*out.file, options, *out.pool));
+  TRY(LoadedModel out, add_weights(std::move(text), options, threads));
   if (out.model->n_vocab() < out.tokenizer->size()) {
     return Error{Code::kCorrupt,
                  fmt::format("the vocabulary of {} has {} tokens, but its weights only {}",
                              path.string(), out.tokenizer->size(), out.model->n_vocab())};
   }
   return out;
+}
+
+Result<LoadedModel> load_weights(const std::filesystem::path& path, const LoadOptions& options,
+                                 int threads) {
+  TRY(LoadedText text, open_file(path));
+  if (const Status status = load_vocabulary(text); !status.ok()) text.tokenizer = nullptr;
+  return add_weights(std::move(text), options, threads);
 }
 
 }  // namespace hadal

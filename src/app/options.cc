@@ -22,6 +22,24 @@ void warn_about(const LoadedText& text) {
   if (!text.tokenizer->warning().empty()) print_note("warning: " + text.tokenizer->warning());
 }
 
+using Loader = Result<LoadedModel>(const std::filesystem::path&, const LoadOptions&, int);
+
+Result<LoadedModel> load_with_progress(Loader& load, const std::string& model, int threads,
+                                       const Settings& settings, KvType kv) {
+  TRY(const std::filesystem::path path, find_model(model, settings));
+  LoadOptions options;
+  options.kv_type = kv;
+  int shown = -1;
+  const bool progress = stderr_is_terminal();
+  if (progress) {
+    options.progress = show_progress;
+    options.progress_context = &shown;
+  }
+  auto loaded = load(path, options, threads);
+  if (progress && shown >= 0) fmt::print(stderr, "\r\033[K");
+  return loaded;
+}
+
 }  // namespace
 
 CLI::Option* add_model_option(CLI::App& command, std::string& model) {
@@ -51,19 +69,14 @@ Result<LoadedText> open_text(const std::string& model, const Settings& settings)
 
 Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
                                KvType kv) {
-  TRY(const std::filesystem::path path, find_model(model, settings));
-  LoadOptions options;
-  options.kv_type = kv;
-  int shown = -1;
-  const bool progress = stderr_is_terminal();
-  if (progress) {
-    options.progress = show_progress;
-    options.progress_context = &shown;
-  }
-  auto loaded = load_model(path, options, threads);
-  if (progress && shown >= 0) fmt::print(stderr, "\r\033[K");
-  if (loaded.ok()) warn_about(loaded.value());
+  TRY(LoadedModel loaded, load_with_progress(load_model, model, threads, settings, kv));
+  warn_about(loaded);
   return loaded;
+}
+
+Result<LoadedModel> open_weights(const std::string& model, int threads, const Settings& settings,
+                                 KvType kv) {
+  return load_with_progress(load_weights, model, threads, settings, kv);
 }
 
 void add_kv_option(CLI::App& command, std::string& kv) {

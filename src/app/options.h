@@ -20,6 +20,10 @@ Result<LoadedText> open_text(const std::string& model, const Settings& settings)
 Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
                                KvType kv = KvType::kF16);
 
+/// The same for commands that work on ids alone: `tokenizer` may be null.
+Result<LoadedModel> open_weights(const std::string& model, int threads, const Settings& settings,
+                                 KvType kv = KvType::kF16);
+
 /// --kv f16|f32, the type that keys and values are kept in.
 void add_kv_option(CLI::App& command, std::string& kv);
 Result<KvType> kv_type_from(const std::string& kv);

@@ -112,7 +112,8 @@ std::vector<std::string> near_names(std::string_view name,
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(name, candidate);
     const bool contains = name.size() >= 3 && candidate.find(name) != std::string::npos;
-    if (contains || distance <= std::max<size_t>(2, candidate.size() / 3)) {
+    const bool same_start = name.size() >= 3 && candidate.starts_with(name.substr(0, 3));
+    if (contains || same_start || distance <= std::max<size_t>(2, candidate.size() / 3)) {
       ranked.emplace_back(contains ? 0 : distance, candidate);
     }
   }

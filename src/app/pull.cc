@@ -376,8 +376,12 @@ class Puller {
     {
       ProgressBar bar(plan_.name, options_.quiet);
       request.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
-      TRY(const Downloaded downloaded, download(request));
-      hub_digest = downloaded.hub_sha256;
+      const auto downloaded = download(request);
+      if (!downloaded.ok()) {
+        discard_empty_part();
+        return downloaded.error();
+      }
+      hub_digest = downloaded.value().hub_sha256;
     }
     if (source.kind == Source::Kind::kModelScope && plan_.sha256.empty()) {
       hub_digest = model_scope_digest(settings_, source.hub);
@@ -462,6 +466,11 @@ class Puller {
     std::error_code ignored;
     std::filesystem::remove(part_, ignored);
     std::filesystem::remove(part_.string() + ".note", ignored);
+  }
+
+  void discard_empty_part() {
+    std::error_code failed;
+    if (std::filesystem::file_size(part_, failed) == 0 && !failed) discard_part();
   }
 
   void note(const std::string& text) const {
