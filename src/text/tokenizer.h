@@ -14,16 +14,24 @@
 namespace hadal {
 
 /// GGUF's token_type.
-enum class TokenKind : uint8_t { kUndefined = 0, kNormal, kUnknown, kControl, kUserDefined, kUnused, kByte };
+enum class TokenKind : uint8_t {
+  kUndefined = 0,
+  kNormal,
+  kUnknown,
+  kControl,
+  kUserDefined,
+  kUnused,
+  kByte
+};
 
 /// A vocabulary as a file describes it (GGUF names: tokenizer.ggml.*). Untrusted: create() checks.
 struct VocabSpec {
   std::string model;  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "bert" (WordPiece)
   std::string pre;    ///< pre-tokenizer of gpt2 models: "smollm", "qwen2", "deepseek-v3", ...
   std::vector<std::string> tokens;
-  std::vector<float> scores;       ///< empty or one per token
-  std::vector<uint8_t> kinds;      ///< empty (all normal) or one per token, TokenKind values
-  std::vector<std::string> merges; ///< "left right", rank = index
+  std::vector<float> scores;        ///< empty or one per token
+  std::vector<uint8_t> kinds;       ///< empty (all normal) or one per token, TokenKind values
+  std::vector<std::string> merges;  ///< "left right", rank = index
   std::optional<int64_t> bos, eos, eot, eom, unknown, separator, padding, cls, mask;
   std::optional<int64_t> fim_prefix, fim_suffix, fim_middle, fim_pad, fim_repo, fim_separator;
   std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
@@ -64,24 +72,25 @@ class Tokenizer {
   /// Whether decode() drops a blank at the start of the text (SentencePiece, WordPiece).
   bool drops_leading_blank() const;
 
-  int64_t size() const;                              ///< vocabulary entries
-  TokenKind kind(TokenId id) const;                  ///< kUndefined for ids out of range
+  int64_t size() const;              ///< vocabulary entries
+  TokenKind kind(TokenId id) const;  ///< kUndefined for ids out of range
   std::optional<TokenId> find(std::string_view token_text) const;  ///< exact entry text
-  std::optional<TokenId> bos() const;                ///< WordPiece: [CLS]
-  std::optional<TokenId> eos() const;                ///< WordPiece: [SEP]
+  std::optional<TokenId> bos() const;                              ///< WordPiece: [CLS]
+  std::optional<TokenId> eos() const;                              ///< WordPiece: [SEP]
   bool adds_bos() const;
   bool adds_eos() const;
-  bool is_end_of_generation(TokenId id) const;       ///< eos, eot, eom and their well-known texts
+  bool is_end_of_generation(TokenId id) const;         ///< eos, eot, eom and their well-known texts
   std::span<const TokenId> end_of_generation() const;  ///< ascending
   const VocabSpec& spec() const;
-  const std::string& warning() const;                ///< empty, or what is doubtful about this vocabulary
+  const std::string& warning() const;  ///< empty, or what is doubtful about this vocabulary
 
  protected:
   explicit Tokenizer(std::unique_ptr<const Vocabulary> vocabulary);
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   /// Appends the ids of text without special tokens. `starts`: it begins the whole text or follows
   /// a special token.
-  virtual void encode_plain(std::string_view text, bool starts, std::vector<TokenId>& ids) const = 0;
+  virtual void encode_plain(std::string_view text, bool starts,
+                            std::vector<TokenId>& ids) const = 0;
 
  private:
   std::vector<TokenId> encode_marked(std::string_view text, std::string_view origin) const;

@@ -27,7 +27,7 @@ bool is_newline(const ScannedChar& c) {
 size_t space_piece(const Scanner& s, size_t position) {
   size_t end = position;
   size_t last = position;
-  for (ScannedChar c = s.at(end); c.is(kSpace); c = s.at(end)) {
+  for (ScannedChar c = s.look(end); c.is(kSpace); c = s.look(end)) {
     last = end;
     end += c.size;
   }
@@ -39,7 +39,7 @@ size_t line_space_piece(const Scanner& s, size_t position) {
   size_t end = position;
   size_t last = position;
   size_t after_newline = 0;
-  for (ScannedChar c = s.at(end); c.is(kSpace); c = s.at(end)) {
+  for (ScannedChar c = s.look(end); c.is(kSpace); c = s.look(end)) {
     last = end;
     end += c.size;
     if (is_newline(c)) after_newline = end;
@@ -52,14 +52,14 @@ size_t line_space_piece(const Scanner& s, size_t position) {
 /// U+017F (long s), which folds to s.
 size_t contraction(const Scanner& s, size_t position, bool fold) {
   const auto letter = [&](size_t at) -> char32_t {
-    const char32_t c = s.at(at).code_point;
+    const char32_t c = s.look(at).code_point;
     if (!fold) return c;
     if (c == 0x17F) return 's';
     return c >= 'A' && c <= 'Z' ? c + 32 : c;
   };
   switch (letter(position + 1)) {
     case 's':
-      return 1u + s.at(position + 1).size;
+      return 1u + s.look(position + 1).size;
     case 't':
     case 'm':
     case 'd':
@@ -76,14 +76,14 @@ size_t contraction(const Scanner& s, size_t position, bool fold) {
 
 /// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 size_t gpt2_piece(const Scanner& s, size_t position) {
-  ScannedChar c = s.at(position);
+  ScannedChar c = s.look(position);
   if (c.code_point == '\'') {
     if (const size_t length = contraction(s, position, false); length != 0)
       return position + length;
   }
   size_t start = position;
   if (c.code_point == ' ') {
-    const ScannedChar next = s.at(position + 1);
+    const ScannedChar next = s.look(position + 1);
     if (next.size == 0 || next.is(kSpace)) return space_piece(s, position);
     start = position + 1;
     c = next;
@@ -96,7 +96,7 @@ size_t gpt2_piece(const Scanner& s, size_t position) {
 
 size_t number_run(const Scanner& s, size_t position, int digits_max) {
   for (int i = 0; i < digits_max; ++i) {
-    const ScannedChar c = s.at(position);
+    const ScannedChar c = s.look(position);
     if (!c.is(kNumber)) break;
     position += c.size;
   }
@@ -107,13 +107,13 @@ size_t number_run(const Scanner& s, size_t position, int digits_max) {
 /// |\s*[\r\n]+|\s+(?!\S)|\s+       with D = digits_max
 size_t llama3_piece(const Scanner& s, size_t position, int digits_max) {
   constexpr auto is_letter = [](const ScannedChar& x) { return x.is(kLetter); };
-  const ScannedChar c = s.at(position);
+  const ScannedChar c = s.look(position);
   if (c.is(kLetter)) return s.run(position, is_letter);
   if (c.is(kNumber)) return number_run(s, position, digits_max);
   if (c.code_point == '\'') {
     if (const size_t length = contraction(s, position, true); length != 0) return position + length;
   }
-  const ScannedChar next = s.at(position + c.size);
+  const ScannedChar next = s.look(position + c.size);
   if (next.is(kLetter) && !is_newline(c)) return s.run(position + c.size, is_letter);
   const bool blank_before_other =
       c.code_point == ' ' && next.size != 0 && !next.is(kSpace | kLetter | kNumber);
@@ -137,8 +137,8 @@ bool is_ascii_mark(const ScannedChar& c) {
 /// |\s*[\r\n]+|\s+(?!\S)|\s+       0 when nothing matches (control characters, unassigned ones)
 size_t deepseek_v3_match(const Scanner& s, size_t position) {
   constexpr auto is_word = [](const ScannedChar& x) { return x.is(kLetter | kMark); };
-  const ScannedChar c = s.at(position);
-  const ScannedChar next = s.at(position + c.size);
+  const ScannedChar c = s.look(position);
+  const ScannedChar next = s.look(position + c.size);
   if (is_ascii_mark(c) && is_ascii_letter(next)) return s.run(position + 1, is_ascii_letter);
   if (is_word(c)) return s.run(position, is_word);
   const bool mark = c.is(kPunctuation | kSymbol);
@@ -157,7 +157,7 @@ void deepseek_v3_segment(const Scanner& s, size_t position, std::vector<size_t>&
   while (position < s.end()) {
     const size_t end = deepseek_v3_match(s, position);
     if (end == 0) {
-      position += s.at(position).size;
+      position += s.look(position).size;
       continue;
     }
     if (gap < position) ends.push_back(position);
@@ -175,7 +175,7 @@ void deepseek_v3(std::string_view text, std::vector<size_t>& ends) {
   };
   const Scanner all(text, text.size());
   for (size_t position = 0; position < text.size();) {
-    const ScannedChar c = all.at(position);
+    const ScannedChar c = all.look(position);
     if (c.is(kNumber)) {
       position = number_run(all, position, 3);
       ends.push_back(position);
@@ -193,7 +193,7 @@ void deepseek_v3(std::string_view text, std::vector<size_t>& ends) {
 void smollm(std::string_view text, std::vector<size_t>& ends) {
   const Scanner all(text, text.size());
   for (size_t position = 0; position < text.size();) {
-    const ScannedChar c = all.at(position);
+    const ScannedChar c = all.look(position);
     if (c.is(kNumber)) {
       position += c.size;
       ends.push_back(position);

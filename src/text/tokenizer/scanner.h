@@ -50,7 +50,7 @@ class Scanner {
 
   size_t end() const { return text_.size(); }
 
-  ScannedChar at(size_t position) const {
+  ScannedChar look(size_t position) const {
     if (position >= text_.size()) return {};
     const auto byte = static_cast<uint8_t>(text_[position]);
     if (byte < 0x80) return {byte, kAsciiClasses[byte], 1};
@@ -62,7 +62,7 @@ class Scanner {
   template <typename Predicate>
   size_t run(size_t position, Predicate wanted) const {
     for (;;) {
-      const ScannedChar c = at(position);
+      const ScannedChar c = look(position);
       if (c.size == 0 || !wanted(c)) return position;
       position += c.size;
     }

@@ -86,7 +86,7 @@ using Match = size_t (*)(const Scanner&, size_t);
 /// X
 template <bool (*X)(const ScannedChar&)>
 size_t one(const Scanner& s, size_t position) {
-  const ScannedChar c = s.at(position);
+  const ScannedChar c = s.look(position);
   return X(c) ? position + c.size : position;
 }
 
@@ -99,8 +99,8 @@ size_t many(const Scanner& s, size_t position) {
 /// \s?X+
 template <bool (*X)(const ScannedChar&)>
 size_t blank_then_many(const Scanner& s, size_t position) {
-  const ScannedChar c = s.at(position);
-  if (c.is(kSpace) && s.at(position + c.size).size != 0 && X(s.at(position + c.size))) {
+  const ScannedChar c = s.look(position);
+  if (c.is(kSpace) && s.look(position + c.size).size != 0 && X(s.look(position + c.size))) {
     return s.run(position + c.size, X);
   }
   return s.run(position, X);
@@ -119,7 +119,7 @@ void split_step(std::string_view text, std::vector<size_t>& ends) {
     while (position < end) {
       const size_t after = match(s, position);
       if (after == position) {
-        position += s.at(position).size;
+        position += s.look(position).size;
         continue;
       }
       if (gap < position) out.push_back(position);
@@ -141,7 +141,7 @@ void split_trailing_space(std::string_view text, std::vector<size_t>& ends) {
     const Scanner s(text, end);
     size_t space = end;
     for (size_t position = start; position < end;) {
-      const ScannedChar c = s.at(position);
+      const ScannedChar c = s.look(position);
       if (!c.is(kSpace)) {
         space = end;
       } else if (space == end) {
@@ -165,7 +165,7 @@ bool is_default_mark(const ScannedChar& c) {
 /// [0-9][0-9][0-9]
 size_t three_digits(const Scanner& s, size_t position) {
   for (size_t i = 0; i < 3; ++i) {
-    const ScannedChar c = s.at(position + i);
+    const ScannedChar c = s.look(position + i);
     if (c.code_point < '0' || c.code_point > '9') return position;
   }
   return position + 3;
