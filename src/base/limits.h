@@ -49,6 +49,7 @@ inline constexpr size_t kHttpHeaderCount = 100;
 inline constexpr size_t kHttpTargetBytes = 8 * kKiB;
 inline constexpr size_t kHttpBodyBytes = 32 * kMiB;
 inline constexpr size_t kWebSocketMessageBytes = kMiB;
+inline constexpr int kWebSocketPingsPerSecond = 10;
 inline constexpr size_t kStreamUnsentBytes = kMiB;  // a slower reader is cancelled
 inline constexpr size_t kConnections = 1024;
 

@@ -41,6 +41,7 @@ class WebSocketConnection final : public Connection {
   void read();
   void on_read(const boost::system::error_code& error);
   void write_next();
+  void count_ping();
 
   Upgrade upgrade_;
   websocket::stream<tcp::socket> stream_;
@@ -48,6 +49,8 @@ class WebSocketConnection final : public Connection {
   boost::beast::flat_buffer buffer_;
   std::deque<std::string> outbox_;
   size_t unsent_ = 0;
+  int64_t ping_window_ = 0;  ///< when counting of pings began anew
+  int pings_ = 0;
   bool open_ = false;
   bool writing_ = false;
   bool finishing_ = false;
@@ -66,6 +69,9 @@ void WebSocketConnection::start() {
   auto timeout = websocket::stream_base::timeout::suggested(boost::beast::role_type::server);
   stream_.set_option(timeout);
   stream_.read_message_max(limits::kWebSocketMessageBytes);
+  stream_.control_callback([this](websocket::frame_type kind, boost::beast::string_view) {
+    if (kind == websocket::frame_type::ping) count_ping();
+  });
   ++pending_;
   stream_.async_accept(request_, [this](const boost::system::error_code& accept_error) {
     --pending_;
@@ -79,6 +85,16 @@ void WebSocketConnection::start() {
     }
     server_.release(id_);
   });
+}
+
+/// Each ping costs us a write: a peer may send a few per second, not a flood.
+void WebSocketConnection::count_ping() {
+  const int64_t now = server_.now();
+  if (now - ping_window_ > 1'000'000) {
+    ping_window_ = now;
+    pings_ = 0;
+  }
+  if (++pings_ > limits::kWebSocketPingsPerSecond) close();
 }
 
 void WebSocketConnection::read() {
