@@ -195,7 +195,7 @@ Maybe Run::eval_call(const Expr& expr) {
     if (const MethodEntry* method = find_method(self, callee.text)) {
       if (!eval_arguments(expr.arguments.get(), args)) return {};
       line_ = expr.line;
-      return method->function(*this, self, args);
+      return call_method(*method, self, std::move(args));
     }
     GET(const Value function, get_attribute(*this, self, callee.text));
     if (!eval_arguments(expr.arguments.get(), args)) return {};
@@ -219,13 +219,20 @@ Maybe Run::call(const Value& callee, Args args) {
       return global_functions()[static_cast<size_t>(callee.integer())].function(*this, args);
     case Kind::kMethod: {
       const Method& method = callee.as<Method>();
-      return method.entry->function(*this, method.self, args);
+      return call_method(*method.entry, method.self, std::move(args));
     }
     case Kind::kUndefined:
       return fail_undefined(callee);
     default:
       return fail("'" + std::string(type_name(callee)) + "' object is not callable");
   }
+}
+
+Maybe Run::call_method(const MethodEntry& method, const Value& self, Args args) {
+  if (!method.keywords && !args.keywords.empty()) {
+    return fail(std::string(method.name) + "() takes no keyword arguments");
+  }
+  return method.function(*this, self, args);
 }
 
 Maybe Run::call_filter(std::string_view name, Args args) {

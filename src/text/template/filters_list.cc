@@ -364,17 +364,24 @@ Maybe filter_groupby(Run& run, Args& args) {
 Maybe filter_batch(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "batch", args, {"value", "linecount", "fill_with"}, 2));
   GET(const std::vector<Value> items, items_of(run, v[0]));
-  GET(const int64_t size, want_int(run, v[1], "linecount"));
-  if (size < 1 || size > limits::kTemplateWidth) return run.fail("batch: bad line count");
-  const auto width = static_cast<size_t>(size);
+  GET(const int64_t width, want_int(run, v[1], "linecount"));
+  if (width > limits::kTemplateWidth) return run.fail("batch: bad line count", Code::kExhausted);
   std::vector<Value> out;
-  for (size_t i = 0; i < items.size(); i += width) {
-    std::vector<Value> line(
-        items.begin() + static_cast<ptrdiff_t>(i),
-        items.begin() + static_cast<ptrdiff_t>(std::min(i + width, items.size())));
-    if (!v[2].missing() && !v[2].is(Kind::kNone)) line.resize(width, v[2]);
-    GET(Value list, run.sequence(std::move(line)));
+  std::vector<Value> line;
+  const auto flush = [&]() -> bool {
+    GET(Value list, run.sequence(std::exchange(line, {})));
     out.push_back(std::move(list));
+    return true;
+  };
+  for (const Value& item : items) {
+    if (static_cast<int64_t>(line.size()) == width && !flush()) return {};
+    line.push_back(item);
+  }
+  if (!line.empty()) {
+    const bool fills = !v[2].missing() && !v[2].is(Kind::kNone);
+    if (fills && static_cast<int64_t>(line.size()) < width)
+      line.resize(static_cast<size_t>(width), v[2]);
+    if (!flush()) return {};
   }
   return run.sequence(std::move(out), Flavour::kGenerator);
 }

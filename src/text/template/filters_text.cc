@@ -348,7 +348,7 @@ Maybe filter_urlencode(Run& run, Args& args) {
 Maybe filter_truncate(Run& run, Args& args) {
   GET(const std::vector<Value> v,
       bind(run, "truncate", args, {"s", "length", "killwords", "end", "leeway"}, 1));
-  if (!v[0].is(Kind::kString)) return run.fail("truncate needs a string");
+  if (length_of(v[0]) < 0) return run.fail("truncate needs a string");
   int64_t length = 255;
   int64_t leeway = 5;
   if (!v[1].missing()) {
@@ -366,6 +366,7 @@ Maybe filter_truncate(Run& run, Args& args) {
   if (length > INT32_MAX || length_of(v[0]) <= length + std::min<int64_t>(leeway, INT32_MAX)) {
     return v[0];
   }
+  if (!v[0].is(Kind::kString)) return run.fail("truncate needs a string");
   GET(const Value cut,
       slice(run, v[0], Value::none(), Value::integer(length - end_length), Value::none()));
   Text out = cut.text();

@@ -174,7 +174,8 @@ class Values {
   }
   bool all_used() const {
     if (tuple_) return used_ >= values_.sequence().items.size();
-    const bool may_stay = values_.is(Kind::kDict) || values_.is(Kind::kSequence);
+    const bool may_stay =
+        values_.is(Kind::kDict) || values_.is(Kind::kSequence) || values_.undefined_value();
     return used_ > 0 || may_stay;
   }
   const Value& whole() const { return values_; }

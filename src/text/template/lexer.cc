@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/limits.h"
 #include "base/parse.h"
@@ -166,6 +167,7 @@ Status Lexer::literal_text() {
 }
 
 Status Lexer::comment() {
+  if (done()) return Status::success();  // an opening at the very end is nothing, as in jinja2
   const size_t end = text_.find("#}", position_);
   if (end == std::string_view::npos) return fail("missing end of comment");
   size_t after = end + 2;
@@ -181,6 +183,7 @@ Status Lexer::comment() {
 
 Status Lexer::raw(size_t begin_length) {
   advance(begin_length);
+  if (done()) return Status::success();
   for (size_t open = position_;; ++open) {
     open = text_.find("{%", open);
     if (open == std::string_view::npos) return fail("missing end of raw block");
@@ -276,9 +279,10 @@ Status Lexer::number() {
   std::erase(plain, '_');
   TRY_STATUS(add(real ? TokenType::kFloat : TokenType::kInt));
   if (real) {
-    const auto value = parse_double(plain);
-    if (!value) return fail("the number " + plain + " is out of range");
-    tokens_.back().real = *value;
+    // What is out of range is infinite or zero, as in Python.
+    const bool small =
+        plain.find("e-") != std::string::npos || plain.find("E-") != std::string::npos;
+    tokens_.back().real = parse_double(plain).value_or(small ? 0 : HUGE_VAL);
   } else {
     const char* first = plain.data() + (base == 10 ? 0 : 2);
     const char* last = plain.data() + plain.size();

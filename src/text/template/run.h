@@ -61,6 +61,7 @@ class Run {
   Maybe make_namespace(std::vector<std::pair<std::string, Value>> entries);
   Maybe from_json(const json::value& value, char mark);
   Maybe call(const Value& callee, Args args);
+  Maybe call_method(const MethodEntry& method, const Value& self, Args args);
   Maybe call_filter(std::string_view name, Args args);
   Maybe call_test(std::string_view name, Args args);
 
@@ -185,6 +186,7 @@ struct FunctionEntry {
 struct MethodEntry {
   std::string_view name;
   Maybe (*function)(Run& run, const Value& self, Args& args);
+  bool keywords = false;  ///< whether Python lets arguments be named
 };
 /// Filters and tests take the value as first positional argument.
 Function find_filter(std::string_view name);
