@@ -10,6 +10,7 @@
 
 #include <histedit.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
@@ -36,12 +37,17 @@ void catch_interrupt(bool catch_it) {
   ::sigaction(SIGINT, &action, nullptr);
 }
 
-/// One byte; -1 at an interrupt, 0 at the end.
+/// One byte; -1 at an interrupt, 0 at the end. Waits in short steps: a signal that comes just
+/// before the wait would otherwise not end it.
 int read_byte(char& byte) {
+  constexpr int kStepMillis = 100;
   while (true) {
+    if (LineEditor::interrupted().load()) return -1;
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    if (::poll(&input, 1, kStepMillis) <= 0) continue;
     const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
     if (n >= 0) return static_cast<int>(n);
-    if (errno != EINTR || LineEditor::interrupted().load()) return -1;
+    if (errno != EINTR && errno != EAGAIN) return -1;
   }
 }
 
