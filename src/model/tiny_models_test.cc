@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -37,11 +38,7 @@ Reference read_reference(const std::string& name) {
   return out;
 }
 
-struct Golden {
-  const char* name;
-  double tolerance;  ///< on logits of about -8 to 8
-};
-
+/// Largest |difference| of a logit (they range over about -8 to 8); NaN fails.
 double max_difference(const std::string& name, KvType type) {
   const Reference reference = read_reference(name);
   LoadedModel m = load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2);
@@ -50,7 +47,8 @@ double max_difference(const std::string& name, KvType type) {
   double worst = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
     const double difference = std::abs(logits[i] - reference.logits[i]);
-    worst = difference <= worst ? worst : difference;  // NaN is never <=
+    if (std::isnan(difference)) return difference;
+    worst = std::max(worst, difference);
   }
   return worst;
 }
@@ -72,7 +70,8 @@ TEST(TinyModels, FloatWeightsMatchReference) {
 }
 
 // Goal: quantised weights match the reference on the decoded weights; what remains is the rounding
-// of activations to 16 bits per 32 columns (2^-15 of a block's maximum) through the layers.
+// of activations to 16 bits per 32 columns. Rounding them so in the numpy twin moves these logits
+// by 6e-4 to 1.7e-3.
 TEST(TinyModels, QuantisedWeightsMatchReference) {
   for (Isa isa : available_isas()) {
     IsaScope scope(isa);
@@ -80,7 +79,7 @@ TEST(TinyModels, QuantisedWeightsMatchReference) {
       const double difference = max_difference(name, KvType::kF32);
       std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
                   difference);
-      EXPECT_LE(difference, 1e-3) << name << " on " << isa_name(isa);
+      EXPECT_LE(difference, 3e-3) << name << " on " << isa_name(isa);
     }
   }
 }
