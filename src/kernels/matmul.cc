@@ -22,7 +22,10 @@ using cpu::kPanelRows;
 constexpr int64_t kInlineMacs = 100000;
 // Columns that one work item of a wide product covers at most: long enough to pay for unpacking the
 // panel, short enough to share few rows between many workers.
-constexpr int64_t kColumnsPerItem = 264;
+constexpr int64_t kColumnsPerItem = 256;
+// 512 columns of weights unpacked at a time: 18 to 24 KiB, whole super-blocks.
+constexpr int64_t kSliceBlocks = 16;
+constexpr int64_t kDirectMax = 16;  ///< bound on any instruction set's direct_columns
 
 /// Memory aligned to cache lines, grown on demand, contents lost when it grows.
 class Scratch {
@@ -194,7 +197,7 @@ class Product {
 
   /// Item = a group of panels of one task times a range of columns.
   void plan() {
-    group_ = x_.n == 1 ? 1 : 2;
+    group_ = x_.n <= ops_.direct_columns ? 1 : 2;
     for (const MatmulTask& task : tasks_) {
       if (!task.weight->packed().quantised()) group_ = ops_.float_panels;
     }
@@ -204,7 +207,7 @@ class Product {
     span_ = std::min<int64_t>(x_.n, kColumnsPerItem);
     while (!inline_ && groups * column_items() < wanted && span_ > 48) span_ = (span_ + 1) / 2;
     items_ = groups * column_items();
-    grain_ = x_.n == 1 ? std::max<int64_t>(1, items_ / (wanted * 2)) : 1;
+    grain_ = x_.n <= ops_.direct_columns ? std::max<int64_t>(1, items_ / (wanted * 2)) : 1;
   }
   int64_t column_items() const { return (x_.n + span_ - 1) / span_; }
   int64_t groups_of(const MatmulTask& task) const {
@@ -223,11 +226,13 @@ class Product {
     const int64_t columns = std::min(span_, x_.n - column);
     if (!w.quantised()) {
       float_panels(task, first, panels, column, columns);
-    } else if (x_.n == 1) {
+    } else if (x_.n <= ops_.direct_columns) {
       for (int64_t p = first; p < first + panels; ++p) {
-        float out[kPanelRows];
-        ops_.gemv(w.format, w.panel(p), cols_ / cpu::kBlockColumns, input_, out);
-        emit(task, p, 0, out);
+        DCHECK(ops_.direct_columns <= kDirectMax);
+        float out[kDirectMax * kPanelRows];
+        ops_.direct(w.format, w.panel(p), cols_ / cpu::kBlockColumns, input_,
+                    static_cast<int>(x_.n), out);
+        for (int64_t c = 0; c < x_.n; ++c) emit(task, p, c, out + c * kPanelRows);
       }
     } else {
       for (int64_t p = first; p < first + panels; p += ops_.tile_panels) {
@@ -238,26 +243,34 @@ class Product {
     }
   }
 
+  /// Slice by slice: unpack the panels into a buffer that fits the first-level cache, then use it
+  /// for all columns.
   void quant_panels(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,
                     int64_t columns, Scratch& scratch) {
     const Weight::Packed& w = task.weight->packed();
     const int64_t blocks = cols_ / cpu::kBlockColumns;
-    // One line more, so that two panels of a power of two do not share cache sets.
-    const int64_t stride = blocks * ops_.unpacked_block_bytes(w.format) + 64;
-    uint8_t* unpacked = scratch.reserve(panels * stride);
-    for (int64_t p = 0; p < panels; ++p) {
-      ops_.unpack(w.format, w.panel(first + p), blocks, unpacked + p * stride);
-    }
-    float out[16 * 4 * kPanelRows];
-    for (int64_t c = 0; c < columns; c += ops_.tile_columns) {
-      const int64_t count = std::min<int64_t>(ops_.tile_columns, columns - c);
+    const int64_t stride = kSliceBlocks * ops_.unpacked_block_bytes(w.format);
+    uint8_t* unpacked = scratch.reserve(panels * stride + columns * panels * kPanelRows * 4);
+    auto* out = reinterpret_cast<float*>(unpacked + panels * stride);
+    std::fill_n(out, columns * panels * kPanelRows, 0.0f);
+    for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
+      const int64_t count = std::min(kSliceBlocks, blocks - begin);
+      const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
+      for (int64_t p = 0; p < panels; ++p) {
+        ops_.unpack(w.format, w.panel(first + p) + offset, count, unpacked + p * stride);
+      }
       cpu::QuantInput input = input_;
-      input.codes += (column + c) * input.codes_stride;
-      input.side += (column + c) * input.side_stride;
-      ops_.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), blocks, input,
-                      static_cast<int>(count), out);
-      emit_tile(task, first, panels, column + c, count, out);
+      input.codes += column * input.codes_stride + begin * cpu::kActivationBytes;
+      input.side += column * input.side_stride + begin * cpu::kSideFloats;
+      for (int64_t c = 0; c < columns; c += ops_.tile_columns) {
+        ops_.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
+                        static_cast<int>(std::min<int64_t>(ops_.tile_columns, columns - c)),
+                        out + c * panels * kPanelRows);
+        input.codes += ops_.tile_columns * input.codes_stride;
+        input.side += ops_.tile_columns * input.side_stride;
+      }
     }
+    emit_tile(task, first, panels, column, columns, out);
   }
 
   void float_panels(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,

@@ -73,15 +73,18 @@ struct AttentionTile {
 };
 
 struct Ops {
-  // Products. `out` of a panel function: one column's 16 results; of a tile function: column c's
-  // results of panel p at out + (c * panels + p) * 16.
+  // Products. A tile's column c has its results of panel p at out + (c * panels + p) * 16.
   void (*quantize)(const float* x, int64_t blocks, uint8_t* codes, float* side);
-  void (*gemv)(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, float* out);
+  int direct_columns;  ///< up to here `direct` is the faster way
+  /// Few columns, straight from the packed panel: column c's results at out + 16 * c.
+  void (*direct)(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
+                 float* out);
   /// Bytes per block of the unpacked form, and the conversion into it.
   int64_t (*unpacked_block_bytes)(int format);
   void (*unpack)(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked);
   int tile_panels;  ///< most panels of one quant_tile call
   int tile_columns;
+  /// Adds the blocks' contributions to `out`.
   void (*quant_tile)(int format, const uint8_t* unpacked, int64_t panel_stride, int panels,
                      int64_t blocks, const QuantInput& x, int columns, float* out);
   int float_panels;

@@ -134,11 +134,15 @@ HADAL_INLINE F accumulate(F acc, I sum, F scale, F offset, float x_scale, float 
   return fnma(offset, splat(x_sum), acc);
 }
 
-template <typename Fmt>
-void gemv_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* out) {
-  F acc[kParts];
+/// C columns straight from the packed panel; unpacked codes live in registers.
+template <typename Fmt, int C>
+void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* out) {
+  F acc[kParts][C];
   HADAL_UNROLL
-  for (int part = 0; part < kParts; ++part) acc[part] = zero();
+  for (int part = 0; part < kParts; ++part) {
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) acc[part][c] = zero();
+  }
   const uint8_t* codes = x.codes;
   const float* side = x.side;
   for (int64_t super = 0; super < blocks; super += Fmt::kSuper) {
@@ -153,11 +157,17 @@ void gemv_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* ou
         F scale[2], offset[2];
         Fmt::codes(p, part, w);
         Fmt::scales(p, part, state[part], scale, offset);
-        if constexpr (Fmt::kSubs == 1) {
-          acc[part] = accumulate(acc[part], dot<0, 8>(w, codes), scale[0], offset[0], side[0], side[1]);
-        } else {
-          acc[part] = accumulate(acc[part], dot<0, 4>(w, codes), scale[0], offset[0], side[0], side[2]);
-          acc[part] = accumulate(acc[part], dot<4, 4>(w, codes), scale[1], offset[1], side[0], side[3]);
+        HADAL_UNROLL
+        for (int c = 0; c < C; ++c) {
+          const uint8_t* xc = codes + c * x.codes_stride;
+          const float* sc = side + c * x.side_stride;
+          F& sum = acc[part][c];
+          if constexpr (Fmt::kSubs == 1) {
+            sum = accumulate(sum, dot<0, 8>(w, xc), scale[0], offset[0], sc[0], sc[1]);
+          } else {
+            sum = accumulate(sum, dot<0, 4>(w, xc), scale[0], offset[0], sc[0], sc[2]);
+            sum = accumulate(sum, dot<4, 4>(w, xc), scale[1], offset[1], sc[0], sc[3]);
+          }
         }
       }
       p += Fmt::kBlockBytes;
@@ -166,7 +176,29 @@ void gemv_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* ou
     }
   }
   HADAL_UNROLL
-  for (int part = 0; part < kParts; ++part) store(out + part * kLanes, acc[part]);
+  for (int c = 0; c < C; ++c) {
+    HADAL_UNROLL
+    for (int part = 0; part < kParts; ++part) store(out + c * 16 + part * kLanes, acc[part][c]);
+  }
+}
+
+template <typename Fmt>
+void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int columns, float* out) {
+  QuantInput rest = x;
+  for (int done = 0; done < columns;) {
+    rest.codes = x.codes + done * x.codes_stride;
+    rest.side = x.side + done * x.side_stride;
+    if (columns - done >= 4) {
+      direct_panel<Fmt, 4>(p, blocks, rest, out + done * 16);
+      done += 4;
+    } else if (columns - done >= 2) {
+      direct_panel<Fmt, 2>(p, blocks, rest, out + done * 16);
+      done += 2;
+    } else {
+      direct_panel<Fmt, 1>(p, blocks, rest, out + done * 16);
+      done += 1;
+    }
+  }
 }
 
 /// Unpacked block: codes, then per sub-block 16 scales and 16 offsets.
@@ -233,7 +265,7 @@ HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8
 template <int V, int C, int g0, int n>
 HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8_t* const* x,
                              int64_t offset, I sum[V][C]) {
-  HADAL_UNROLL
+  HADAL_ROLL
   for (int step = 2 * g0; step < 2 * (g0 + n); ++step) {
     I codes[V];
     HADAL_UNROLL
@@ -252,6 +284,8 @@ HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8
 }
 #endif
 
+/// Adds a slice of blocks to `out`. The accumulators stay in memory (the first-level cache): the
+/// integer sums of a block need the registers.
 template <int P, int C, int kSubs>
 void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInput& x, float* out) {
   constexpr int V = P * kParts;
@@ -261,12 +295,6 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
   for (int c = 0; c < C; ++c) {
     codes[c] = x.codes + c * x.codes_stride;
     side[c] = x.side + c * x.side_stride;
-  }
-  F acc[V][C];
-  HADAL_UNROLL
-  for (int v = 0; v < V; ++v) {
-    HADAL_UNROLL
-    for (int c = 0; c < C; ++c) acc[v][c] = zero();
   }
   for (int64_t b = 0; b < blocks; ++b, w += unpacked_bytes(kSubs)) {
     HADAL_UNROLL
@@ -291,46 +319,42 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
         const F offset = load(factors + 16);
         HADAL_UNROLL
         for (int c = 0; c < C; ++c) {
-          acc[v][c] = accumulate(acc[v][c], sum[v][c], scale, offset, side[c][4 * b],
-                                 side[c][4 * b + (kSubs == 1 ? 1 : 2 + s)]);
+          float* acc = out + c * P * 16 + v * kLanes;
+          store(acc, accumulate(load(acc), sum[v][c], scale, offset, side[c][4 * b],
+                                side[c][4 * b + (kSubs == 1 ? 1 : 2 + s)]));
         }
       }
     }
   }
-  HADAL_UNROLL
-  for (int c = 0; c < C; ++c) {
-    HADAL_UNROLL
-    for (int v = 0; v < V; ++v) store(out + c * P * 16 + v * kLanes, acc[v][c]);
-  }
 }
 
 #if HADAL_ISA_AVX512
-constexpr int kTilePanels = 2, kTileColumns = 6;  // 12 sums + 12 accumulators + 8 of 32 registers
+constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
+constexpr int kDirectColumns = 8;
 #else
 constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
+constexpr int kDirectColumns = 2;  // 8 vectors of codes leave too few registers for more
 #endif
 
 template <int P, int kSubs>
 void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantInput& x, int columns,
                   float* out) {
-  switch (columns) {
-    case 1:
-      return tile<P, 1, kSubs>(w, stride, blocks, x, out);
-    case 2:
-      return tile<P, 2, kSubs>(w, stride, blocks, x, out);
-    case 3:
-      return tile<P, 3, kSubs>(w, stride, blocks, x, out);
-    case 4:
-      return tile<P, 4, kSubs>(w, stride, blocks, x, out);
-#if HADAL_ISA_AVX512
-    case 5:
-      return tile<P, 5, kSubs>(w, stride, blocks, x, out);
-    default:
-      return tile<P, 6, kSubs>(w, stride, blocks, x, out);
-#else
-    default:
-      return;
-#endif
+  if (columns == kTileColumns) return tile<P, kTileColumns, kSubs>(w, stride, blocks, x, out);
+  QuantInput rest = x;
+  for (int done = 0; done < columns;) {
+    rest.codes = x.codes + done * x.codes_stride;
+    rest.side = x.side + done * x.side_stride;
+    float* at = out + done * P * 16;
+    if (columns - done >= 4) {
+      tile<P, 4, kSubs>(w, stride, blocks, rest, at);
+      done += 4;
+    } else if (columns - done >= 2) {
+      tile<P, 2, kSubs>(w, stride, blocks, rest, at);
+      done += 2;
+    } else {
+      tile<P, 1, kSubs>(w, stride, blocks, rest, at);
+      done += 1;
+    }
   }
 }
 
@@ -338,11 +362,12 @@ void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantI
   CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) \
   CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
 
-void gemv(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, float* out) {
+void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
+            float* out) {
   switch (format) {
-#define CASE(name)          \
+#define CASE(name)         \
   case cpu::kFormat##name: \
-    return gemv_panel<name>(panel, blocks, x, out);
+    return direct_columns<name>(panel, blocks, x, columns, out);
     HADAL_EACH_FORMAT(CASE)
 #undef CASE
     default:

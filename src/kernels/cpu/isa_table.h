@@ -1,7 +1,8 @@
 // The table of this instruction set.
 const cpu::Ops kOps = {
     .quantize = quantize,
-    .gemv = gemv,
+    .direct_columns = kDirectColumns,
+    .direct = direct,
     .unpacked_block_bytes = unpacked_block_bytes,
     .unpack = unpack,
     .tile_panels = kTilePanels,

@@ -4,10 +4,13 @@
 //
 // F: kLanes floats. I: kLanes int32. B: 4 * kLanes bytes. A panel of 16 rows is kParts vectors.
 
+// HADAL_ROLL keeps a loop rolled: unrolled, the compiler keeps more values than there are registers.
 #if defined(__clang__)
 #define HADAL_UNROLL _Pragma("unroll")
+#define HADAL_ROLL _Pragma("clang loop unroll(disable)")
 #else
 #define HADAL_UNROLL _Pragma("GCC unroll 16")
+#define HADAL_ROLL _Pragma("GCC unroll 1")
 #endif
 #define HADAL_INLINE inline __attribute__((always_inline))
 
