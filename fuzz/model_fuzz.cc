@@ -1,0 +1,40 @@
+/// Any bytes as a model: a file that loads must survive a forward pass, one that does not must say
+/// why. Seeds are whole tiny models, so that mutations reach the config and the weights.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "model/model.h"
+
+namespace {
+
+/// Headers may declare large shapes that tensors of zero cost bytes cannot back; what remains is
+/// bounded by the input, so this only keeps one run short.
+constexpr uint64_t kMacsMax = 1 << 22;
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::vector<std::byte> bytes(size);
+  if (size > 0) std::memcpy(bytes.data(), data, size);
+  bytes.shrink_to_fit();
+  const auto file = hadal::GgufFile::from_memory(bytes);
+  if (!file.ok()) return 0;
+  hadal::ThreadPool pool(1);
+  const auto loaded = hadal::Model::load(file.value(), {}, pool);
+  if (!loaded.ok()) {
+    CHECK(!loaded.error().message.empty());
+    return 0;
+  }
+  hadal::Model& model = *loaded.value();
+  if (model.macs_per_token() > kMacsMax) return 0;
+  hadal::KvPool kv(model.kv_layout(), 4, 1);
+  const std::vector<hadal::PageId> pages = {0};
+  const auto last = static_cast<hadal::TokenId>(model.n_vocab() - 1);
+  hadal::Batch batch{{{0, 0, 0, false}, {last, 1, 0, true}}, {{pages}}};
+  std::vector<float> logits(static_cast<size_t>(model.n_vocab()));
+  CHECK(model.forward(batch, kv, logits).ok());
+  return 0;
+}
