@@ -8,7 +8,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   foreach(isa avx2 avx512)
     add_library(kernels_${isa} OBJECT ${PROJECT_SOURCE_DIR}/src/kernels/cpu/isa_${isa}.cc)
     target_link_libraries(kernels_${isa} PRIVATE hadal_flags)
-    target_compile_options(kernels_${isa} PRIVATE -O3 -ffp-contract=off -Wno-maybe-uninitialized ${isa_flags_${isa}})
+    target_compile_options(kernels_${isa} PRIVATE -O3 -ffp-contract=off $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> ${isa_flags_${isa}})
     target_sources(kernels PRIVATE $<TARGET_OBJECTS:kernels_${isa}>)
     if(NOT HADAL_SANITIZE)  # sanitizers add weak symbols of their own
       add_test(NAME kernels_isa_symbols_${isa} COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM}

@@ -1,5 +1,9 @@
 #include "kernels/isa.h"
 
+#ifdef HADAL_X86_KERNELS
+#include <cpuid.h>
+#endif
+
 #include <atomic>
 
 #include "base/check.h"
@@ -8,11 +12,21 @@
 namespace hadal {
 namespace {
 
+#ifdef HADAL_X86_KERNELS
+bool has_f16c() {  // a name that not every compiler's helper knows
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 bool cpu_has(Isa isa) {
 #ifdef HADAL_X86_KERNELS
   // The compiler's helper also asks the operating system whether it saves the wide registers.
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
+                    __builtin_cpu_supports("bmi2");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
