@@ -2,8 +2,6 @@
 ///
 /// Order of life: server first (a taken port shows at once, /health answers while the model loads),
 /// then model and engine; at the end the engine drains before the server goes.
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -12,6 +10,7 @@
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "app/endpoints.h"
@@ -135,33 +134,33 @@ std::unique_ptr<ServedModel> describe(const LoadedModel& loaded, const std::stri
 }
 
 void warn_when_open(const ServeOptions& options) {
-  const std::string host = options.host.find(':') == std::string::npos ? options.host
-                                                                       : "[" + options.host + "]";
+  const std::string host =
+      options.host.find(':') == std::string::npos ? options.host : "[" + options.host + "]";
   if (is_loopback_host(host) || !options.api_key.empty()) return;
-  print_note(fmt::format("WARNING: listening on {} without an API key: everyone who reaches this "
-                         "address can use the model.",
-                         options.host));
+  print_note(
+      fmt::format("WARNING: listening on {} without an API key: everyone who reaches this "
+                  "address can use the model.",
+                  options.host));
   print_note("         Use --api-key KEY, or --host 127.0.0.1 for this machine only.");
 }
 
 void print_greeting(const ServeOptions& options, uint16_t port, const ServedModel& model) {
   const bool everywhere = options.host == "0.0.0.0" || options.host == "::";
-  const std::string host = everywhere ? "127.0.0.1"
-                           : options.host.find(':') == std::string::npos
-                               ? options.host
-                               : "[" + options.host + "]";
+  const std::string host = everywhere                                    ? "127.0.0.1"
+                           : options.host.find(':') == std::string::npos ? options.host
+                                                                         : "[" + options.host + "]";
   const std::string url = fmt::format("http://{}:{}", host, port);
   std::string name;
   append_json_string(name, model.id);
-  const std::string key =
-      options.api_key.empty() ? "" : " -H 'Authorization: Bearer YOUR_KEY'";
-  print_note(fmt::format("Hadal serves {} ({} tokens of context) at {}", model.id, model.n_ctx, url));
+  const std::string key = options.api_key.empty() ? "" : " -H 'Authorization: Bearer YOUR_KEY'";
+  print_note(
+      fmt::format("Hadal serves {} ({} tokens of context) at {}", model.id, model.n_ctx, url));
   print_note(fmt::format("  web page    {}/", url));
   print_note(fmt::format("  OpenAI API  {}/v1", url));
-  print_note(
-      fmt::format("  try it      curl {}/v1/chat/completions{} -H 'Content-Type: application/json' "
-                  "-d '{{\"model\":{},\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
-                  url, key, name));
+  print_note(fmt::format(
+      "  try it      curl {}/v1/chat/completions{} -H 'Content-Type: application/json' "
+      "-d '{{\"model\":{},\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
+      url, key, name));
   print_note("Ctrl-C ends it.");
 }
 

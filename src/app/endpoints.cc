@@ -55,7 +55,9 @@ void serve_file(const WebPack& pack, HttpRequest&& request, const PeerRef& peer)
 
 }  // namespace
 
-std::span<const EndpointRow> endpoint_rows() { return kRows; }
+std::span<const EndpointRow> endpoint_rows() {
+  return kRows;
+}
 
 std::vector<Route> make_routes(Service& service, const WebPack& pack) {
   std::vector<Route> routes;
@@ -67,9 +69,7 @@ std::vector<Route> make_routes(Service& service, const WebPack& pack) {
         (service.*handle)(std::move(request), peer);
       };
     } else if (path == "/openapi.json") {
-      route.handle = [](HttpRequest&&, PeerRef peer) {
-        peer.reply({.body = openapi_document()});
-      };
+      route.handle = [](HttpRequest&&, PeerRef peer) { peer.reply({.body = openapi_document()}); };
     } else if (path == "/stream") {
       route.open_socket = [&service](PeerRef peer) { return service.stream_socket(peer); };
     } else {
@@ -117,8 +117,8 @@ std::string openapi_document() {
                                    {"required", true},
                                    {"schema", json::object{{"type", "string"}}}}};
     }
-    json::object& item = paths[path].is_object() ? paths[path].get_object()
-                                                 : paths[path].emplace_object();
+    json::object& item =
+        paths[path].is_object() ? paths[path].get_object() : paths[path].emplace_object();
     item[std::string_view(row.method) == "GET" ? "get" : "post"] = std::move(operation);
   }
   json::object document;

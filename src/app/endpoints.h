@@ -14,11 +14,11 @@ namespace hadal {
 struct EndpointRow {
   const char* method;
   const char* path;
-  const char* dialect;       ///< openai, hadal, web, websocket
+  const char* dialect;  ///< openai, hadal, web, websocket
   const char* summary;
   Scope scope;
   size_t body_bytes_max;
-  bool streams;              ///< can answer piece by piece
+  bool streams;  ///< can answer piece by piece
   /// Null for the rows that need more than the service: the page, the description, the socket.
   void (Service::*handle)(HttpRequest&&, const PeerRef&);
 };

@@ -1,8 +1,7 @@
 #include "app/serve_options.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
 #include "app/output.h"
 #include "base/env.h"
@@ -50,7 +49,8 @@ bool read_list(const YAML::Node& node, std::vector<std::string>& out) {
 constexpr ConfigKey kKeys[] = {
     {"model", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.model); }},
     {"host", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.host); }},
-    {"port", [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 0, 65535, o.port); }},
+    {"port",
+     [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 0, 65535, o.port); }},
     {"alias", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.alias); }},
     {"threads",
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 1024, o.threads); }},
@@ -90,13 +90,15 @@ Status apply_entry(const CLI::App& command, const std::string& key, const YAML::
 void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("-m,--model", o.model, "a name from `hadal list`, or a path to a .gguf file")
       ->type_name("M");
-  command.add_option("--host", o.host, "address to listen on (default 127.0.0.1: this machine only)")
+  command
+      .add_option("--host", o.host, "address to listen on (default 127.0.0.1: this machine only)")
       ->type_name("ADDRESS");
   command.add_option("--port", o.port, "port to listen on (default 8000; 0: any free one)")
       ->check(CLI::Range(0, 65535))
       ->type_name("N");
   command.add_option("--alias", o.alias, "the model's name for clients")->type_name("NAME");
-  command.add_option("-t,--threads", o.threads, "threads to compute with (default: the cores at hand)")
+  command
+      .add_option("-t,--threads", o.threads, "threads to compute with (default: the cores at hand)")
       ->check(CLI::Range(1, 1024))
       ->type_name("T");
   command
@@ -110,7 +112,8 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--kv-type", o.kv_type, "keys and values in f16 (default) or f32")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->type_name("TYPE");
-  command.add_option("--api-key", o.api_key, "ask clients for this key (Authorization: Bearer KEY)")
+  command
+      .add_option("--api-key", o.api_key, "ask clients for this key (Authorization: Bearer KEY)")
       ->type_name("KEY");
   command.add_option("--allow-host", o.allow_host, "a further name this server may be called by")
       ->type_name("NAME");
@@ -137,8 +140,7 @@ Status apply_config_text(const CLI::App& command, const std::string& text, const
 
 Status apply_config_file(const CLI::App& command, ServeOptions& options) {
   if (options.config.empty()) return {};
-  TRY(const std::string text,
-      Env::real().read_file(options.config, limits::kConfigFileBytes));
+  TRY(const std::string text, Env::real().read_file(options.config, limits::kConfigFileBytes));
   return apply_config_text(command, text, options.config, options);
 }
 

@@ -13,12 +13,12 @@ struct ServeOptions {
   std::string model;
   std::string host = "127.0.0.1";
   int port = 8000;
-  std::string alias;                       ///< name that clients see; default: the model's own
-  int threads = 0;                         ///< 0: the cores at hand
-  int64_t ctx = 0;                         ///< 0: what the model was trained on, at most 8192
-  int parallel = 8;                        ///< requests answered at once
+  std::string alias;  ///< name that clients see; default: the model's own
+  int threads = 0;    ///< 0: the cores at hand
+  int64_t ctx = 0;    ///< 0: what the model was trained on, at most 8192
+  int parallel = 8;   ///< requests answered at once
   std::string kv_type = "f16";
-  std::string api_key;                     ///< empty: no key is asked for
+  std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;
   std::string config;
 };

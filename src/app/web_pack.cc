@@ -1,8 +1,8 @@
 #include "app/web_pack.h"
 
-#include <zlib.h>
-
 #include <cstring>
+
+#include <zlib.h>
 
 #include "base/json.h"
 #include "base/limits.h"

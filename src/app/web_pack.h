@@ -11,11 +11,11 @@
 namespace hadal {
 
 struct WebFile {
-  std::string path;         ///< "/index.html"
+  std::string path;  ///< "/index.html"
   std::string mime;
   std::string etag;
-  bool gzip = false;        ///< `bytes` are compressed
-  std::string_view bytes;   ///< borrowed from the pack
+  bool gzip = false;       ///< `bytes` are compressed
+  std::string_view bytes;  ///< borrowed from the pack
 };
 
 /// Immutable. Borrows the pack's bytes.

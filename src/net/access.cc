@@ -41,7 +41,9 @@ std::string host_of(std::string_view authority) {
   return ascii_lower(authority.substr(0, authority.find(':')));
 }
 
-bool is_ip_literal(std::string_view host) { return is_ipv4(host) || is_ipv6(host); }
+bool is_ip_literal(std::string_view host) {
+  return is_ipv4(host) || is_ipv6(host);
+}
 
 bool is_loopback_host(std::string_view host) {
   const std::string name = ascii_lower(host);

@@ -16,9 +16,9 @@ const std::string* find_header(const HeaderList& headers, std::string_view name)
 /// One request, read completely. Every byte comes from outside.
 struct HttpRequest {
   std::string method;
-  std::string path;        ///< target up to '?', as sent: never decoded before routing
-  std::string query;       ///< after '?'
-  std::string path_tail;   ///< what {tail} of the route matched, percent-decoded
+  std::string path;       ///< target up to '?', as sent: never decoded before routing
+  std::string query;      ///< after '?'
+  std::string path_tail;  ///< what {tail} of the route matched, percent-decoded
   HeaderList headers;
   std::string body;
   std::string request_id;  ///< the caller's x-request-id if it is well formed, else ours

@@ -8,16 +8,16 @@
 // The parser is Beast's, fed by hand: so one read can stay pending whatever the state, and nothing
 // has to be cancelled between requests.
 #include <array>
-#include <boost/asio/post.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/websocket/rfc6455.hpp>
 #include <optional>
 
 #include "base/env.h"
 #include "base/log.h"
 #include "net/access.h"
 #include "net/detail/core.h"
+#include <boost/asio/post.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
 
 namespace hadal {
 namespace {
@@ -30,7 +30,9 @@ constexpr int64_t kLingerMicros = 2'000'000;
 constexpr std::string_view kRequestIdCharacters =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
 
-std::string view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+std::string view(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
 
 bool well_formed_request_id(std::string_view id) {
   return !id.empty() && id.size() <= 128 &&
@@ -76,8 +78,8 @@ class HttpConnection final : public Connection {
 
  private:
   enum class Phase : uint8_t {
-    kIdle,       ///< between requests
-    kHead,       ///< some bytes of a head are here
+    kIdle,  ///< between requests
+    kHead,  ///< some bytes of a head are here
     kBody,
     kAnswering,  ///< a handler works on it, or streams
     kFlushing,   ///< answer complete, bytes still to be sent
@@ -96,8 +98,7 @@ class HttpConnection final : public Connection {
   bool reply_options(const Router::Match& match);
   void dispatch();
   void begin_upgrade(const Route* route);
-  void refuse(int status, std::string_view code, std::string_view message,
-              HeaderList headers = {});
+  void refuse(int status, std::string_view code, std::string_view message, HeaderList headers = {});
   std::string head_bytes(int status, std::string_view type, const HeaderList& headers) const;
   void send(std::string_view bytes);
   void write_some();
@@ -137,9 +138,9 @@ void HttpConnection::start() {
   boost::system::error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
   if (server_.options.send_buffer_bytes > 0) {
-    socket_.set_option(asio::socket_base::send_buffer_size(
-                           static_cast<int>(server_.options.send_buffer_bytes)),
-                       ignored);
+    socket_.set_option(
+        asio::socket_base::send_buffer_size(static_cast<int>(server_.options.send_buffer_bytes)),
+        ignored);
   }
   begin_request();
   arm_read();
@@ -217,8 +218,7 @@ void HttpConnection::on_parse_error(const boost::system::error_code& error) {
   if (error == http::error::header_limit) {
     refuse(431, "header_too_large", "The request header is larger than 32 KiB.");
   } else if (error == http::error::body_limit) {
-    refuse(413, "body_too_large",
-           "The request body is larger than this endpoint accepts.");
+    refuse(413, "body_too_large", "The request body is larger than this endpoint accepts.");
   } else {
     refuse(400, "malformed_request", "The bytes are not a valid HTTP/1.1 request.");
   }
@@ -262,8 +262,7 @@ bool HttpConnection::on_head() {
   }
   const auto length = parser_->content_length();
   if (length && *length > route_->body_bytes_max) {
-    refuse(413, "body_too_large",
-           "The request body is larger than this endpoint accepts.");
+    refuse(413, "body_too_large", "The request body is larger than this endpoint accepts.");
     return false;
   }
   parser_->body_limit(route_->body_bytes_max);
@@ -333,8 +332,7 @@ bool HttpConnection::check_head(Router::Match& match) {
 
 void HttpConnection::begin_upgrade(const Route* route) {
   if (!boost::beast::websocket::is_upgrade(parser_->get()) || !inbox_.empty()) {
-    refuse(426, "upgrade_required", "This path speaks WebSocket only.",
-           {{"Upgrade", "websocket"}});
+    refuse(426, "upgrade_required", "This path speaks WebSocket only.", {{"Upgrade", "websocket"}});
     return;
   }
   server_.request_count.fetch_add(1, std::memory_order_relaxed);
@@ -357,8 +355,7 @@ void HttpConnection::dispatch() {
   server_.request_count.fetch_add(1, std::memory_order_relaxed);
   HttpRequest request = request_;
   request_.body.clear();
-  server_.work([route = route_, peer = ref(), r = std::move(request),
-                server = &server_]() mutable {
+  server_.work([route = route_, peer = ref(), r = std::move(request), server = &server_]() mutable {
     try {
       route->handle(std::move(r), peer);
     } catch (const std::exception& e) {
@@ -575,7 +572,8 @@ void HttpConnection::on_tick(int64_t now) {
       }
       return;
     case Phase::kFlushing:
-    case Phase::kUpgrading: return;
+    case Phase::kUpgrading:
+      return;
   }
 }
 

@@ -19,7 +19,7 @@ enum class Scope : unsigned char { kPublic, kApi };
 /// One endpoint. Paths match exactly, byte for byte; a pattern that ends in "/{tail}" matches any
 /// longer path (HttpRequest::path_tail).
 struct Route {
-  std::string method;                 ///< "GET" or "POST"; HEAD and OPTIONS follow from it
+  std::string method;  ///< "GET" or "POST"; HEAD and OPTIONS follow from it
   std::string path;
   Scope scope = Scope::kApi;
   size_t body_bytes_max = 0;
@@ -37,8 +37,8 @@ class Router {
   struct Match {
     const Route* route = nullptr;
     std::string tail = {};
-    bool path_exists = false;       ///< the path has a row, but not for this method
-    std::string allow = {};         ///< methods of the path, for Allow
+    bool path_exists = false;  ///< the path has a row, but not for this method
+    std::string allow = {};    ///< methods of the path, for Allow
   };
   /// HEAD finds the GET row. OPTIONS finds none, but fills `allow`.
   Match find(std::string_view method, std::string_view path) const;

@@ -1,12 +1,12 @@
 #include "net/server.h"
 
-#include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <chrono>
 
 #include "base/json.h"
 #include "base/log.h"
 #include "net/detail/core.h"
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
 
 namespace hadal {
 
@@ -19,7 +19,9 @@ void PeerRef::post(UniqueFunction<void(Exchange&)> action) const {
   server_->post(connection_, serial_, std::move(action));
 }
 
-void PeerRef::work(UniqueFunction<void()> action) const { server_->work(std::move(action)); }
+void PeerRef::work(UniqueFunction<void()> action) const {
+  server_->work(std::move(action));
+}
 
 void PeerRef::reply(HttpReply reply) const {
   post([answer = std::move(reply)](Exchange& e) mutable { e.reply(std::move(answer)); });
@@ -69,8 +71,9 @@ Status ServerCore::listen() {
   if (error) {
     const std::string where = options.host + ":" + std::to_string(options.port);
     if (error == asio::error::address_in_use) {
-      return Error{Code::kUnavailable, "port " + std::to_string(options.port) + " on " +
-                                           options.host + " is taken by another program",
+      return Error{Code::kUnavailable,
+                   "port " + std::to_string(options.port) + " on " + options.host +
+                       " is taken by another program",
                    "stop it, or choose another port, for example --port " +
                        std::to_string(options.port == 65535 ? 8001 : options.port + 1)};
     }
@@ -226,8 +229,12 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Rout
   return std::unique_ptr<Server>(new Server(std::move(core)));
 }
 
-uint16_t Server::port() const { return core_->port; }
-void Server::stop(int64_t timeout_micros) { core_->stop(timeout_micros); }
+uint16_t Server::port() const {
+  return core_->port;
+}
+void Server::stop(int64_t timeout_micros) {
+  core_->stop(timeout_micros);
+}
 
 ServerStats Server::stats() const {
   return {.connections = core_->connection_count,

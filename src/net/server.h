@@ -16,7 +16,7 @@ namespace hadal {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8000;                       ///< 0: any free one, see Server::port()
+  uint16_t port = 8000;                         ///< 0: any free one, see Server::port()
   std::vector<std::string> allowed_hosts = {};  ///< further names that Host may carry
   std::string server_name = "hadal";
   int workers = 2;
@@ -39,7 +39,7 @@ struct ServerOptions {
 struct ServerStats {
   uint64_t connections = 0;
   uint64_t requests = 0;
-  uint64_t gone = 0;       ///< exchanges whose client went away early
+  uint64_t gone = 0;  ///< exchanges whose client went away early
   size_t open = 0;
 };
 

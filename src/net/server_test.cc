@@ -2,12 +2,12 @@
 // sockets.
 #include "net/server.h"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "net/testing/test_client.h"
 
@@ -128,7 +128,8 @@ TEST_F(ServerTest, AnswersAndKeepsTheConnection) {
 
 TEST_F(ServerTest, MalformedRequestIdIsReplaced) {
   start();
-  const std::string reply = ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: a b\r\n\r\n");
+  const std::string reply =
+      ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: a b\r\n\r\n");
   EXPECT_NE(reply.find("x-request-id: req_"), std::string::npos) << reply;
 }
 
@@ -148,12 +149,14 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
 
 TEST_F(ServerTest, HeadOptionsAndWrongMethods) {
   start();
-  const std::string head = ask("HEAD /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  const std::string head =
+      ask("HEAD /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   EXPECT_TRUE(head.starts_with("HTTP/1.1 200")) << head;
   EXPECT_NE(head.find("Content-Length: 2"), std::string::npos);
   EXPECT_FALSE(head.ends_with("hi"));
-  EXPECT_NE(ask("OPTIONS /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").find("Allow: GET, HEAD, OPTIONS"),
-            std::string::npos);
+  EXPECT_NE(
+      ask("OPTIONS /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").find("Allow: GET, HEAD, OPTIONS"),
+      std::string::npos);
   EXPECT_TRUE(ask("PUT /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").starts_with("HTTP/1.1 405"));
   EXPECT_TRUE(ask("GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n").starts_with("HTTP/1.1 404"));
   EXPECT_TRUE(ask("OPTIONS /none HTTP/1.1\r\nHost: localhost\r\n\r\n").starts_with("HTTP/1.1 404"));
@@ -162,7 +165,8 @@ TEST_F(ServerTest, HeadOptionsAndWrongMethods) {
 TEST_F(ServerTest, LimitsOfTheHead) {
   start();
   const std::string begin = "GET /hello HTTP/1.1\r\nHost: localhost\r\n";
-  EXPECT_TRUE(ask(begin + "A: " + std::string(40'000, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 431"));
+  EXPECT_TRUE(
+      ask(begin + "A: " + std::string(40'000, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 431"));
   std::string many = begin;
   for (int i = 0; i < 101; ++i) many += "h" + std::to_string(i) + ": v\r\n";
   EXPECT_TRUE(ask(many + "\r\n").starts_with("HTTP/1.1 431"));
@@ -172,11 +176,12 @@ TEST_F(ServerTest, LimitsOfTheHead) {
 
 TEST_F(ServerTest, GarbageIsRefused) {
   start();
-  for (const char* bytes : {"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
-                            "GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
-                            "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-                            "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-                            "Content-Length: 3\r\n\r\nabc"}) {
+  for (const char* bytes :
+       {"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        "Content-Length: 3\r\n\r\nabc"}) {
     EXPECT_TRUE(ask(bytes).starts_with("HTTP/1.1 400")) << bytes;
   }
 }
@@ -223,7 +228,9 @@ TEST_F(ServerTest, EndlessChunkExtensionIsRefused) {
 TEST_F(ServerTest, ExpectContinue) {
   start();
   TestClient client(server_->port());
-  client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  client.send(
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+      "2\r\n\r\n");
   EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   client.send("ok");
   EXPECT_TRUE(client.read_reply().ends_with("ok"));
@@ -235,10 +242,11 @@ TEST_F(ServerTest, ForeignHostAndOriginAreRefused) {
   EXPECT_TRUE(ask("POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.com\r\n"
                   "Content-Length: 0\r\n\r\n")
                   .starts_with("HTTP/1.1 403"));
-  EXPECT_TRUE(ask("GET /ws HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.com\r\nUpgrade: websocket\r\n"
-                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-                  .starts_with("HTTP/1.1 403"));
+  EXPECT_TRUE(
+      ask("GET /ws HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.com\r\nUpgrade: websocket\r\n"
+          "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+          .starts_with("HTTP/1.1 403"));
 }
 
 TEST_F(ServerTest, KeyIsAskedForAfterRouting) {
@@ -393,7 +401,8 @@ std::string text_frame(std::string_view text) {
   std::string frame = "\x81";
   frame.push_back(static_cast<char>(0x80 | text.size()));
   frame += std::string("\x01\x02\x03\x04", 4);
-  for (size_t i = 0; i < text.size(); ++i) frame.push_back(static_cast<char>(text[i] ^ (i % 4 + 1)));
+  for (size_t i = 0; i < text.size(); ++i)
+    frame.push_back(static_cast<char>(text[i] ^ (i % 4 + 1)));
   return frame;
 }
 
@@ -409,8 +418,12 @@ TEST_F(ServerTest, WebSocketTalksAndCloses) {
   EXPECT_TRUE(head.starts_with("HTTP/1.1 101")) << head;
   EXPECT_NE(head.find("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), std::string::npos);  // RFC 6455's example
   client.send(text_frame("one") + text_frame("two"));
-  EXPECT_EQ(client.read_until("echo one"), "\x81\x08" "echo one");
-  EXPECT_EQ(client.read_until("echo two"), "\x81\x08" "echo two");
+  EXPECT_EQ(client.read_until("echo one"),
+            "\x81\x08"
+            "echo one");
+  EXPECT_EQ(client.read_until("echo two"),
+            "\x81\x08"
+            "echo two");
   client.send(text_frame("bye"));
   EXPECT_EQ(client.read_until("\x88\x02\x03\xe8"), "\x88\x02\x03\xe8");
   EXPECT_EQ(gone_, 1);

@@ -15,8 +15,8 @@ class UniqueFunction<R(Args...)> {
  public:
   UniqueFunction() = default;
   template <typename F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, UniqueFunction>)
-  UniqueFunction(F&& callable)  // NOLINT(google-explicit-constructor)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, UniqueFunction>)
+      UniqueFunction(F&& callable)  // NOLINT(google-explicit-constructor)
       : box_(std::make_unique<Box<std::remove_cvref_t<F>>>(std::forward<F>(callable))) {}
 
   R operator()(Args... args) { return box_->call(std::forward<Args>(args)...); }

@@ -1,13 +1,13 @@
 // One WebSocket: text messages in and out, in order. Beast frames, masks and answers pings.
+#include <deque>
+
+#include "base/log.h"
+#include "net/detail/core.h"
 #include <boost/asio/buffers_iterator.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/websocket/stream.hpp>
-#include <deque>
-
-#include "base/log.h"
-#include "net/detail/core.h"
 
 namespace hadal {
 namespace {

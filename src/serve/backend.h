@@ -32,14 +32,14 @@ struct FimTokens {
 
 /// The model behind the endpoints. Borrows tokenizer and template; immutable while served.
 struct ServedModel {
-  std::string id;                                ///< what /v1/models says and clients send
-  std::vector<std::string> aliases = {};         ///< further names that are accepted
+  std::string id;                         ///< what /v1/models says and clients send
+  std::vector<std::string> aliases = {};  ///< further names that are accepted
   const Tokenizer* tokenizer = nullptr;
-  const ChatTemplate* chat_template = nullptr;   ///< null: the simple fallback of prompt.h
-  int64_t n_ctx = 0;                             ///< positions per request
-  int64_t created = 0;                           ///< unix seconds
-  SamplingParams defaults = {};                  ///< for what a request leaves out
-  json::object facts = {};                       ///< architecture, parameters, ... for /v1/models
+  const ChatTemplate* chat_template = nullptr;  ///< null: the simple fallback of prompt.h
+  int64_t n_ctx = 0;                            ///< positions per request
+  int64_t created = 0;                          ///< unix seconds
+  SamplingParams defaults = {};                 ///< for what a request leaves out
+  json::object facts = {};                      ///< architecture, parameters, ... for /v1/models
 };
 
 }  // namespace hadal

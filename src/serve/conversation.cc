@@ -35,7 +35,8 @@ Checked read_parts(const json::array& parts, const std::string& param, std::stri
     const json::value* text = find_member(part.get_object(), "text");
     if (type != "text" || text == nullptr || !text->is_string()) {
       ApiError error = invalid_param(
-          param, "Only content parts {\"type\":\"text\",\"text\":...} are supported by this model.");
+          param,
+          "Only content parts {\"type\":\"text\",\"text\":...} are supported by this model.");
       error.code = "unsupported_content";
       return error;
     }

@@ -13,12 +13,12 @@ namespace hadal {
 struct ToolCall {
   std::string id;
   std::string name;
-  std::string arguments;   ///< JSON text, as the model wrote it
+  std::string arguments;  ///< JSON text, as the model wrote it
 };
 
 struct Message {
-  std::string role;        ///< system, user, assistant, tool
-  bool has_content = true; ///< false: the field was null or absent (an assistant's tool call)
+  std::string role;         ///< system, user, assistant, tool
+  bool has_content = true;  ///< false: the field was null or absent (an assistant's tool call)
   std::string content;
   std::string reasoning;
   std::vector<ToolCall> tool_calls;
@@ -28,10 +28,10 @@ struct Message {
 
 struct Conversation {
   std::vector<Message> messages;
-  json::array tools;                   ///< as the client described them; empty: none offered
-  json::object template_variables;     ///< chat_template_kwargs and the like
+  json::array tools;                ///< as the client described them; empty: none offered
+  json::object template_variables;  ///< chat_template_kwargs and the like
   bool add_generation_prompt = true;
-  bool continue_final_message = false; ///< the answer goes on where the last message ends
+  bool continue_final_message = false;  ///< the answer goes on where the last message ends
 
   /// The variables a chat template reads. `parse_arguments`: the template wants tool-call
   /// arguments as values instead of text.

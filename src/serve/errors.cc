@@ -7,11 +7,16 @@ namespace {
 
 std::string_view error_type(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 429: return "rate_limit_error";
-    default: return status < 500 ? "invalid_request_error" : "server_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 429:
+      return "rate_limit_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
   }
 }
 
@@ -34,17 +39,26 @@ ApiError invalid_param(std::string_view param, std::string_view message) {
 
 int http_status(Code code) {
   switch (code) {
-    case Code::kInvalidArgument: return 400;
-    case Code::kUnsupported: return 400;
-    case Code::kNotFound: return 404;
-    case Code::kDenied: return 403;
-    case Code::kExhausted: return 503;
-    case Code::kUnavailable: return 503;
-    case Code::kDeadline: return 504;
-    case Code::kCancelled: return 503;
+    case Code::kInvalidArgument:
+      return 400;
+    case Code::kUnsupported:
+      return 400;
+    case Code::kNotFound:
+      return 404;
+    case Code::kDenied:
+      return 403;
+    case Code::kExhausted:
+      return 503;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kDeadline:
+      return 504;
+    case Code::kCancelled:
+      return 503;
     case Code::kCorrupt:
     case Code::kIo:
-    case Code::kInternal: return 500;
+    case Code::kInternal:
+      return 500;
   }
   return 500;
 }
@@ -72,8 +86,7 @@ std::string error_body(const ApiError& error) {
 }
 
 std::string openai_error_body(int status, std::string_view code, std::string_view message) {
-  return error_body(
-      {.status = status, .code = std::string(code), .message = std::string(message)});
+  return error_body({.status = status, .code = std::string(code), .message = std::string(message)});
 }
 
 HttpReply error_reply(const ApiError& error) {

@@ -12,9 +12,9 @@ namespace hadal {
 
 struct ApiError {
   int status = 400;
-  std::string code = {};     ///< machine-readable, "" becomes null
+  std::string code = {};  ///< machine-readable, "" becomes null
   std::string message = {};
-  std::string param = {};    ///< the request field at fault, "" becomes null
+  std::string param = {};  ///< the request field at fault, "" becomes null
 };
 
 /// Nothing when all is well.

@@ -242,7 +242,9 @@ std::string Generation::end() {
   return out;
 }
 
-std::string Generation::whole() { return plan_.writer->whole(choices_, usage()); }
+std::string Generation::whole() {
+  return plan_.writer->whole(choices_, usage());
+}
 
 std::string Generation::error_bytes(const ApiError& error) {
   std::string out;

@@ -25,17 +25,17 @@ struct TokenLogEntry {
 /// One answer being made.
 struct Choice {
   int index = 0;
-  int prompt = 0;                            ///< index into GenerationPlan::prompts
+  int prompt = 0;  ///< index into GenerationPlan::prompts
   std::unique_ptr<ChoiceOutput> output = {};
-  std::string content = {};                  ///< complete texts, for buffered replies
+  std::string content = {};  ///< complete texts, for buffered replies
   std::string reasoning = {};
   std::vector<TokenLogEntry> logprobs = {};  ///< streams: those not written yet
   RequestId request = 0;
-  TokenId last_token = kNoToken;             ///< the one that the newest text ends with
+  TokenId last_token = kNoToken;  ///< the one that the newest text ends with
   bool done = false;
-  std::string finish_reason = {};            ///< "stop", "length", "cancelled"
+  std::string finish_reason = {};  ///< "stop", "length", "cancelled"
   int64_t completion_tokens = 0;
-  FinishEvent timing = {};                   ///< the engine's figures, if it ended by itself
+  FinishEvent timing = {};  ///< the engine's figures, if it ended by itself
 };
 
 struct Usage {

@@ -11,8 +11,8 @@
 namespace hadal {
 
 struct OutputOptions {
-  bool split_reasoning = false;   ///< off: everything is content
-  bool starts_inside = false;     ///< the prompt left a <think> open
+  bool split_reasoning = false;  ///< off: everything is content
+  bool starts_inside = false;    ///< the prompt left a <think> open
   bool show_special = false;
 };
 

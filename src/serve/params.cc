@@ -29,9 +29,13 @@ constexpr ParamRow kCommon[] = {
     {"min_p", ParamKind::kNumber, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.sampling.min_p = float(v.number); }},
     {"repetition_penalty", ParamKind::kNumber, 0.01, 10,
-     [](RequestParams& p, const ParamValue& v) { p.sampling.repetition_penalty = float(v.number); }},
+     [](RequestParams& p, const ParamValue& v) {
+       p.sampling.repetition_penalty = float(v.number);
+     }},
     {"repeat_penalty", ParamKind::kNumber, 0.01, 10,
-     [](RequestParams& p, const ParamValue& v) { p.sampling.repetition_penalty = float(v.number); }},
+     [](RequestParams& p, const ParamValue& v) {
+       p.sampling.repetition_penalty = float(v.number);
+     }},
     {"presence_penalty", ParamKind::kNumber, -2, 2,
      [](RequestParams& p, const ParamValue& v) { p.sampling.presence_penalty = float(v.number); }},
     {"frequency_penalty", ParamKind::kNumber, -2, 2,
@@ -94,8 +98,7 @@ ApiError kind_error(const ParamRow& row) {
   const char* kind = row.kind == ParamKind::kBoolean   ? "true or false"
                      : row.kind == ParamKind::kInteger ? "a whole number"
                                                        : "a number";
-  ApiError error =
-      invalid_param(row.name, "'" + std::string(row.name) + "' must be " + kind + ".");
+  ApiError error = invalid_param(row.name, "'" + std::string(row.name) + "' must be " + kind + ".");
   error.code = "invalid_type";
   return error;
 }
@@ -188,9 +191,15 @@ Checked read_logit_bias(const json::value& value, int64_t n_vocab, RequestParams
 
 }  // namespace
 
-std::span<const ParamRow> common_params() { return kCommon; }
-std::span<const ParamRow> chat_params() { return kChat; }
-std::span<const ParamRow> completion_params() { return kCompletion; }
+std::span<const ParamRow> common_params() {
+  return kCommon;
+}
+std::span<const ParamRow> chat_params() {
+  return kChat;
+}
+std::span<const ParamRow> completion_params() {
+  return kCompletion;
+}
 
 const json::value* find_member(const json::object& body, std::string_view name) {
   const json::value* found = body.if_contains(json::string_view(name.data(), name.size()));
@@ -212,7 +221,8 @@ Checked read_token_ids(const json::value& value, std::string_view param, int64_t
   if (!value.is_array()) return invalid_param(param, "'" + name + "' must be a list of token ids.");
   for (const json::value& entry : value.get_array()) {
     if (!entry.is_int64() || entry.get_int64() < 0 || entry.get_int64() >= n_vocab) {
-      return invalid_param(param, "'" + name + "' holds something that is no token id of this model.");
+      return invalid_param(param,
+                           "'" + name + "' holds something that is no token id of this model.");
     }
     out.push_back(static_cast<TokenId>(entry.get_int64()));
   }

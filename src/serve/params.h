@@ -17,7 +17,7 @@ namespace hadal {
 /// What a generation endpoint was asked for, besides the prompt.
 struct RequestParams {
   SamplingParams sampling;
-  int64_t max_tokens = 0;              ///< 0: as many as fit
+  int64_t max_tokens = 0;  ///< 0: as many as fit
   int64_t min_tokens = 0;
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids = {};
@@ -25,10 +25,10 @@ struct RequestParams {
   int64_t n = 1;
   bool stream = false;
   bool include_usage = false;
-  bool logprobs = false;               ///< chat: the switch; completions: a number was given
+  bool logprobs = false;  ///< chat: the switch; completions: a number was given
   int64_t top_logprobs = 0;
   bool echo = false;
-  bool show_special = false;           ///< skip_special_tokens: false
+  bool show_special = false;  ///< skip_special_tokens: false
 };
 
 enum class ParamKind : uint8_t { kNumber, kInteger, kBoolean };
@@ -43,7 +43,7 @@ struct ParamValue {
 struct ParamRow {
   std::string_view name;
   ParamKind kind;
-  double min;   ///< both ends are allowed
+  double min;  ///< both ends are allowed
   double max;
   void (*set)(RequestParams& params, const ParamValue& value);
 };

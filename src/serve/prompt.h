@@ -12,8 +12,8 @@ namespace hadal {
 
 struct Prompt {
   std::vector<TokenId> ids = {};
-  bool opens_reasoning = false;      ///< the model starts inside <think>
-  std::vector<std::string> stops = {}; ///< further stop strings that the rendering needs
+  bool opens_reasoning = false;         ///< the model starts inside <think>
+  std::vector<std::string> stops = {};  ///< further stop strings that the rendering needs
 };
 
 /// Renders with the model's template. A model without one gets ChatML when its vocabulary has

@@ -35,9 +35,8 @@ void Service::set_model(std::unique_ptr<const ServedModel> model, TokenBackend& 
 
 bool Service::available(const PeerRef& peer) const {
   if (draining_) {
-    peer.reply(error_reply({.status = 503,
-                            .code = "shutting_down",
-                            .message = "The server is shutting down."}));
+    peer.reply(error_reply(
+        {.status = 503, .code = "shutting_down", .message = "The server is shutting down."}));
     return false;
   }
   if (!loaded_.load(std::memory_order_acquire)) {

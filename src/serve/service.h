@@ -43,7 +43,7 @@ class Service {
   Env& env_;
   std::unique_ptr<const ServedModel> model_;
   TokenBackend* backend_ = nullptr;
-  std::atomic<bool> loaded_{false};    ///< publishes model_ and backend_
+  std::atomic<bool> loaded_{false};  ///< publishes model_ and backend_
   std::atomic<bool> draining_{false};
 };
 

@@ -6,10 +6,6 @@
 /// connection by id and keeps it alive through a count of pending operations: a closed connection
 /// is erased when the last of them has returned.
 #include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,6 +13,10 @@
 
 #include "net/exchange.h"
 #include "net/server.h"
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 namespace hadal {
 
@@ -25,9 +25,9 @@ using tcp = asio::ip::tcp;
 
 /// The head of a request that asks for a WebSocket, and whom to hand it to.
 struct Upgrade {
-  std::string head;      ///< the request head as bytes, to be parsed again by Beast
+  std::string head;  ///< the request head as bytes, to be parsed again by Beast
   const Route* route = nullptr;
-  uint64_t serial = 0;   ///< of the new exchange: posts to earlier ones must not reach it
+  uint64_t serial = 0;  ///< of the new exchange: posts to earlier ones must not reach it
 };
 
 /// One socket. Network thread only.
@@ -58,8 +58,8 @@ class Connection : public Exchange {
 
   ServerCore& server_;
   uint64_t id_;
-  uint64_t serial_ = 0;   ///< number of the running exchange
-  int pending_ = 0;       ///< asynchronous operations in flight
+  uint64_t serial_ = 0;  ///< number of the running exchange
+  int pending_ = 0;      ///< asynchronous operations in flight
   bool closed_ = false;
   std::unique_ptr<PeerState> state_;
 };

@@ -1,14 +1,14 @@
 #pragma once
 /// A blunt HTTP client for tests: blocking sockets, bytes in and out, nothing clever.
+#include <cstdint>
+#include <string>
+#include <string_view>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#include <cstdint>
-#include <string>
-#include <string_view>
 
 namespace hadal {
 

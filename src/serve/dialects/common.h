@@ -21,7 +21,7 @@ std::string new_id(Env& env, std::string_view prefix);
 /// Facts that stay the same in every chunk of a reply.
 struct ReplyHead {
   std::string id;
-  int64_t created = 0;     ///< unix seconds; constant over a stream
+  int64_t created = 0;  ///< unix seconds; constant over a stream
   std::string model;
 };
 

@@ -150,8 +150,9 @@ Checked check_unsupported(const json::object& body) {
       return invalid_param("response_format", "'response_format' must be an object with a 'type'.");
     }
     if (type->get_string() != "text") {
-      ApiError error = invalid_param(
-          "response_format", "'response_format' other than {\"type\":\"text\"} is not supported yet.");
+      ApiError error =
+          invalid_param("response_format",
+                        "'response_format' other than {\"type\":\"text\"} is not supported yet.");
       error.code = "unsupported";
       return error;
     }
@@ -186,9 +187,8 @@ Checked plan_openai_chat(const ServedModel& model, std::string_view text, Env& e
   out.output = {.split_reasoning = true,
                 .starts_inside = prompt.opens_reasoning,
                 .show_special = params.show_special};
-  ReplyHead head{.id = new_id(env, "chatcmpl-"),
-                 .created = env.unix_micros() / 1'000'000,
-                 .model = model.id};
+  ReplyHead head{
+      .id = new_id(env, "chatcmpl-"), .created = env.unix_micros() / 1'000'000, .model = model.id};
   out.writer = std::make_unique<ChatWriter>(std::move(head), *model.tokenizer,
                                             params.stream && params.include_usage, params.logprobs);
   return std::nullopt;

@@ -121,7 +121,7 @@ class CompletionWriter final : public ReplyWriter {
   std::string prefix_;
   bool usage_asked_;
   bool logprobs_;
-  std::vector<std::string> echo_;   ///< per prompt; empty: none
+  std::vector<std::string> echo_;  ///< per prompt; empty: none
 };
 
 Checked read_prompts(const ServedModel& model, const json::value& value, GenerationPlan& out) {
@@ -163,7 +163,8 @@ Checked read_infill(const ServedModel& model, const json::value& prompt, const j
   const VocabSpec& spec = model.tokenizer->spec();
   if (!spec.fim_prefix || !spec.fim_suffix || !spec.fim_middle) {
     ApiError error = invalid_param(
-        "suffix", "This model's vocabulary has no fill-in-the-middle tokens, so 'suffix' cannot work.");
+        "suffix",
+        "This model's vocabulary has no fill-in-the-middle tokens, so 'suffix' cannot work.");
     error.code = "unsupported";
     return error;
   }
@@ -222,9 +223,8 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
     return invalid_param("n", "'n' times the number of prompts is more than 256.");
   }
   out.output = {.split_reasoning = false, .show_special = params.show_special};
-  const ReplyHead head{.id = new_id(env, "cmpl-"),
-                       .created = env.unix_micros() / 1'000'000,
-                       .model = model.id};
+  const ReplyHead head{
+      .id = new_id(env, "cmpl-"), .created = env.unix_micros() / 1'000'000, .model = model.id};
   out.writer = std::make_unique<CompletionWriter>(head, *model.tokenizer,
                                                   params.stream && params.include_usage,
                                                   params.logprobs, echo_texts(model, out));

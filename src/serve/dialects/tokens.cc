@@ -36,8 +36,7 @@ Checked text_ids(const ServedModel& model, const json::object& body, std::vector
 
 }  // namespace
 
-Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env,
-                      std::string& out) {
+Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env, std::string& out) {
   json::object body;
   if (Checked error = parse_body(text, body)) return error;
   if (Checked error = check_model_name(model, body)) return error;

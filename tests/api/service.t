@@ -1,0 +1,87 @@
+# Everything that is not generation: models, health, the page, and the rules of the door.
+GET /v1/models
+= status 200
+= json object = "list"
+= json data.0.id = "test-model"
+= json data.0.object = "model"
+= json data.0.max_model_len = 1024
+
+GET /models
+= json data.0.id = "test-model"
+
+GET /v1/models/test-model
+= json id = "test-model"
+
+GET /models/test-model
+= json id = "test-model"
+
+GET /v1/models/no%2Fsuch
+= status 404
+= json error.code = "model_not_found"
+
+HEAD /v1/models
+= status 200
+
+GET /health
+Authorization: none
+= status 200
+= json status = "ok"
+= json running >= 0
+
+GET /ready
+= json status = "ready"
+
+GET /version
+= json name = "hadal"
+
+GET /openapi.json
+= json openapi = "3.1.0"
+= json paths./v1/chat/completions exists
+
+GET /
+Authorization: none
+= status 200
+= header content-security-policy default-src 'none'
+= header content-type text/
+
+GET /v1/nothing
+= status 404
+= json error.type = "not_found_error"
+
+# Spellings that must not reach a handler.
+GET //v1/models
+= status 404
+
+GET /v1/%6dodels
+= status 404
+
+GET /v1/models;x
+= status 404
+
+GET /V1/MODELS
+= status 404
+
+# Without a key only the public paths answer.
+GET /v1/models
+Authorization: none
+= status 401
+= header www-authenticate Bearer
+
+POST /tokenize
+Authorization: none
+{}
+= status 401
+
+GET /stream
+Authorization: none
+= status 401
+
+# DNS rebinding and cross-site pages.
+GET /health
+Host: evil.example
+= status 421
+
+POST /generate
+Origin: http://evil.example
+{"prompt": "a"}
+= status 403
