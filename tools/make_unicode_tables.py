@@ -6,6 +6,9 @@ usage: make_unicode_tables.py [UCD_DIRECTORY]
 The directory is that of Debian's package `unicode-data` unless another is named. What comes out:
 code point classes as ranges, canonical combining classes as ranges, canonical decompositions (one
 level, Hangul left to arithmetic) and simple lower-case mappings as runs.
+
+Normalisation data stops at Unicode 9.0: the normaliser of the reference tokenizers (Hugging Face)
+knows no younger marks, so models have never seen them reordered or composed.
 """
 import pathlib
 import sys
@@ -13,6 +16,7 @@ import sys
 LETTER, NUMBER, PUNCTUATION, SYMBOL, MARK, SPACE, OTHER, NONSPACING, NFC_CHECK = (1 << i for i in range(9))
 BY_CATEGORY = {"L": LETTER, "N": NUMBER, "P": PUNCTUATION, "S": SYMBOL, "M": MARK, "C": OTHER, "Z": 0}
 LIMIT = 0x110000
+NORMALISER = (9, 0)
 
 
 def properties(path, wanted):
@@ -23,6 +27,18 @@ def properties(path, wanted):
         if len(fields) >= 2 and fields[1] == wanted:
             first, _, last = fields[0].partition("..")
             found.update(range(int(first, 16), int(last or first, 16) + 1))
+    return found
+
+
+def ages(path):
+    """Code point -> (major, minor) of the version that brought it."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        fields = [field.strip() for field in line.split("#")[0].split(";")]
+        if len(fields) == 2:
+            first, _, last = fields[0].partition("..")
+            version = tuple(map(int, fields[1].split(".")))
+            found.update((point, version) for point in range(int(first, 16), int(last or first, 16) + 1))
     return found
 
 
@@ -95,6 +111,9 @@ def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "/usr/share/unicode")
     version = (root / "PropList.txt").read_text(encoding="utf-8").split("-", 1)[1].split(".txt")[0]
     category, combining, decomposition, lower = read_characters(root / "UnicodeData.txt")
+    age = ages(root / "DerivedAge.txt")
+    combining = [c if age.get(point, NORMALISER) <= NORMALISER else 0 for point, c in enumerate(combining)]
+    decomposition = {c: d for c, d in decomposition.items() if age[c] <= NORMALISER}
     spaces = properties(root / "PropList.txt", "White_Space")
     excluded = properties(root / "DerivedNormalizationProps.txt", "Full_Composition_Exclusion")
 
@@ -105,7 +124,8 @@ def main():
         value = BY_CATEGORY[category[point][0]]
         value |= SPACE if point in spaces else 0
         value |= NONSPACING if category[point] == "Mn" else 0
-        value |= NFC_CHECK if combining[point] or point in seconds or point in excluded else 0
+        value |= NFC_CHECK if combining[point] or point in seconds or (
+            point in excluded and point in decomposition) else 0
         flags.append(value)
 
     write("unicode_classes.cc", version, [

@@ -1,6 +1,7 @@
 #pragma once
-/// What tokenizers need of Unicode 15.0: classes of code points, NFC and NFD, lower case.
-/// Everything is pure and thread-safe; tables are unfolded once, at first use.
+/// What tokenizers need of Unicode: classes of code points and lower case (version 15.0), NFC and
+/// NFD (9.0, as the reference tokenizers have it: see tools/make_unicode_tables.py). Everything is
+/// pure and thread-safe; tables are unfolded once, at first use.
 #include <array>
 #include <cstdint>
 #include <string>
