@@ -64,7 +64,7 @@ size_t offset_of(std::string_view text, int64_t index) {
 
 Maybe string_item(Run& run, const Value& object, int64_t index) {
   const Text& text = object.text();
-  if (!run.charge(text.size())) return {};
+  if (!run.charge_walk(text.size() / 2)) return {};
   if (index < 0) index += static_cast<int64_t>(utf8_length(text.bytes));
   const size_t at = index < 0 ? std::string_view::npos : offset_of(text.bytes, index);
   if (at == std::string_view::npos) return Value::undefined();
@@ -102,7 +102,7 @@ std::optional<Bounds> slice_bounds(Run& run, int64_t length, const Value& from, 
 
 Maybe slice_string(Run& run, const Value& object, const Bounds& bounds) {
   const Text& text = object.text();
-  if (!run.charge(text.size())) return {};
+  if (!run.charge_walk(text.size() * 2)) return {};
   std::vector<size_t> offsets;
   for (size_t at = 0; at < text.size(); at += utf8_decode(text.bytes, at).size) {
     offsets.push_back(at);
@@ -165,7 +165,7 @@ Maybe slice(Run& run, const Value& object, const Value& from, const Value& to, c
   if (!sliceable) {
     return run.fail("'" + std::string(type_name(object)) + "' object cannot be sliced");
   }
-  if (!run.charge(object.is(Kind::kString) ? object.text().size() : 0)) return {};
+  if (object.is(Kind::kString) && !run.charge_walk(object.text().size() / 2)) return {};
   GET(const Bounds bounds, slice_bounds(run, length_of(object), from, to, step));
   if (object.is(Kind::kString)) return slice_string(run, object, bounds);
   const Sequence& sequence = object.sequence();

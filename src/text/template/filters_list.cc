@@ -20,7 +20,8 @@ MaybeItems attribute_path(Run& run, const Value& attribute) {
     return path;
   }
   const Text dot(".", MarkedText::kTemplate);
-  for (Text& part : split(attribute.text(), &dot, -1)) {
+  GET(std::vector<Text> parts, split(run, attribute.text(), &dot, -1));
+  for (Text& part : parts) {
     const bool digits = !part.bytes.empty() && std::ranges::all_of(part.bytes, [](char c) {
       return c >= '0' && c <= '9';
     });
@@ -47,6 +48,7 @@ Maybe follow(Run& run, Value item, const std::vector<Value>& path, const Value& 
 
 Maybe case_folded(Run& run, Value value, bool case_sensitive) {
   if (case_sensitive || !value.is(Kind::kString)) return value;
+  if (!run.charge_walk(value.text().size())) return {};
   return run.string(lower(value.text()));
 }
 
@@ -56,7 +58,8 @@ MaybeItems sort_keys(Run& run, const std::vector<Value>& items, const Value& att
   std::vector<std::vector<Value>> paths;
   if (attribute.is(Kind::kString)) {
     const Text comma(",", MarkedText::kTemplate);
-    for (Text& part : split(attribute.text(), &comma, -1)) {
+    GET(std::vector<Text> parts, split(run, attribute.text(), &comma, -1));
+    for (Text& part : parts) {
       GET(const Value one, run.string(std::move(part)));
       GET(std::vector<Value> path, attribute_path(run, one));
       paths.push_back(std::move(path));
@@ -220,7 +223,7 @@ Maybe filter_join(Run& run, Args& args) {
 
 Maybe filter_length(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "length", args, {"value"}, 1));
-  if (!run.charge(v[0].is(Kind::kString) ? v[0].text().size() : 0)) return {};
+  if (v[0].is(Kind::kString) && !run.charge_walk(v[0].text().size() / 2)) return {};
   const int64_t length = length_of(v[0]);
   if (length < 0) return run.fail("'" + std::string(type_name(v[0])) + "' has no length");
   return Value::integer(length);

@@ -22,7 +22,7 @@ template <Text (*Change)(const Text&)>
 Maybe case_filter(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "case", args, {"s"}, 1));
   GET(const Text text, str(run, v[0]));
-  if (!run.charge(text.size() * 4)) return {};
+  if (!run.charge_walk(text.size())) return {};
   return run.string(Change(text), markup_of(v[0]));
 }
 
@@ -49,7 +49,7 @@ Maybe filter_trim(Run& run, Args& args) {
     return run.string(strip(text, nullptr, true, true), markup_of(v[0]));
   }
   if (!v[1].is(Kind::kString)) return run.fail("strip argument must be None or str");
-  if (!run.charge(text.size() * v[1].text().size())) return {};
+  if (!run.charge_walk(text.size() * v[1].text().size())) return {};
   return run.string(strip(text, &v[1].text(), true, true), markup_of(v[0]));
 }
 
@@ -149,7 +149,7 @@ Maybe filter_int(Run& run, Args& args) {
   if (v[0].is(Kind::kFloat)) value = real_to_int(v[0].real());
   if (v[0].undefined_value()) return run.fail_undefined(v[0]);
   if (v[0].is(Kind::kString)) {
-    if (!run.charge(v[0].text().size())) return {};
+    if (!run.charge_walk(v[0].text().size())) return {};
     value = text_to_int(v[0].text().bytes, static_cast<int>(base));
     if (!value) {
       const auto real = text_to_real(v[0].text().bytes);
@@ -165,7 +165,7 @@ Maybe filter_float(Run& run, Args& args) {
   if (v[0].number()) return Value::real(v[0].real(), v[0].mark());
   if (v[0].undefined_value()) return run.fail_undefined(v[0]);
   if (v[0].is(Kind::kString)) {
-    if (!run.charge(v[0].text().size())) return {};
+    if (!run.charge_walk(v[0].text().size())) return {};
     std::string plain = v[0].text().bytes;
     std::erase(plain, '_');
     if (const auto real = text_to_real(plain)) return Value::real(*real, v[0].text().overall());
@@ -199,6 +199,7 @@ Maybe filter_round(Run& run, Args& args) {
   if (!v[1].missing()) {
     GET(places, want_int(run, v[1], "precision"));
   }
+  if (!run.charge_walk(64)) return {};
   std::string method = "common";
   if (!v[2].missing()) {
     GET(const Text text, str(run, v[2]));
@@ -237,7 +238,7 @@ Maybe filter_indent(Run& run, Args& args) {
   }
   Text source = v[0].text();
   source.append("\n", MarkedText::kTemplate);
-  const std::vector<Text> lines = split_lines(source, false);
+  GET(const std::vector<Text> lines, split_lines(run, source, false));
   const bool blank = truthy(v[3]);
   Text out;
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -246,7 +247,7 @@ Maybe filter_indent(Run& run, Args& args) {
     if (indented) out.append(by);
     out.append(lines[i]);
     if (out.size() > limits::kTemplateOutputBytes) break;
-    if (!run.charge(by.size() + lines[i].size())) return {};
+    if (!run.charge_walk(4)) return {};
   }
   return run.string(std::move(out), markup_of(v[0]));
 }
@@ -254,6 +255,7 @@ Maybe filter_indent(Run& run, Args& args) {
 Maybe filter_wordcount(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "wordcount", args, {"s"}, 1));
   GET(const Text text, str(run, v[0]));
+  if (!run.charge_walk(text.size())) return {};
   int64_t count = 0;
   bool in_word = false;
   for (size_t i = 0; i < text.size();) {
@@ -321,7 +323,7 @@ Maybe filter_urlencode(Run& run, Args& args) {
   Text out;
   if (!v[0].is(Kind::kDict) && !v[0].is(Kind::kSequence)) {
     GET(const Text text, str(run, v[0]));
-    if (!run.fits(text.size() * 3)) return {};
+    if (!run.fits(text.size()) || !run.charge_walk(text.size() * 2)) return {};
     append_quoted(text, false, out);
     return run.string(std::move(out));
   }
@@ -336,7 +338,8 @@ Maybe filter_urlencode(Run& run, Args& args) {
     if (pair.size() != 2) return run.fail("urlencode needs pairs");
     GET(const Text key, str(run, pair[0]));
     GET(const Text value, str(run, pair[1]));
-    if (!run.fits(out.size() / 64 + (key.size() + value.size()) * 3)) return {};
+    if (!run.fits(out.size() + (key.size() + value.size()) * 3)) return {};
+    if (!run.charge_walk((key.size() + value.size()) * 2)) return {};
     if (out.size() > 0) out.append("&", MarkedText::kTemplate);
     append_quoted(key, true, out);
     out.append("=", MarkedText::kTemplate);

@@ -87,6 +87,7 @@ bool append_number(Run& run, bool negative, const std::string& prefix, std::stri
       std::max<int64_t>(0, spec.width - static_cast<int64_t>(head.size() + digits.size()));
   const char align = spec.align != 0 ? spec.align : spec.zero ? '=' : '>';
   const int64_t left = align == '<' ? 0 : align == '^' ? space / 2 : space;
+  if (!run.charge_walk(static_cast<size_t>(space) / 2 + digits.size())) return false;
   Text body;
   if (align == '=') body.append(head, mark);
   for (int64_t i = 0; i < left; ++i) {

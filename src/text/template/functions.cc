@@ -118,7 +118,7 @@ Maybe strftime_now(Run& run, Args& args) {
     std::array<char, 128> buffer;
     const size_t size = std::strftime(buffer.data(), buffer.size(), one, &time);
     out.append(std::string_view(buffer.data(), size), MarkedText::kTemplate);
-    if (!run.fits(out.size() / 64)) return {};
+    if (!run.fits(out.size()) || !run.charge_walk(64)) return {};
   }
   return run.string(std::move(out));
 }

@@ -110,7 +110,7 @@ class Writer {
   bool room(const Value& value) {
     const size_t grows = value.is(Kind::kString) ? value.text().size() : 0;
     if (out_.size() + grows > limits::kTemplateOutputBytes) return run_.fits(SIZE_MAX);
-    return run_.charge(grows * 4);
+    return run_.charge_walk(grows);
   }
 
   static std::string number(double real) {
@@ -243,7 +243,7 @@ Maybe to_json_filter(Run& run, Args& args) {
 Maybe from_json_filter(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "from_json", args, {"value"}, 1));
   if (!v[0].is(Kind::kString)) return run.fail("from_json needs a string");
-  if (!run.charge(v[0].text().size() * 16)) return {};
+  if (!run.charge_walk(v[0].text().size() * 4)) return {};
   const auto parsed = parse_json(v[0].text().bytes);
   if (!parsed.ok()) return run.fail(parsed.error().message);
   return run.from_json(parsed.value(), v[0].text().overall());

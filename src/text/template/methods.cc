@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/limits.h"
 #include "base/utf8.h"
 #include "text/template/run.h"
 #include "text/template/text_ops.h"
@@ -33,14 +34,14 @@ Maybe method_strip(Run& run, const Value& self, Args& args) {
   if (!run.charge(self.text().size())) return {};
   if (!given(v[0])) return made(run, self, strip(self.text(), nullptr, Left, Right));
   GET(const Text characters, want_text(run, v[0]));
-  if (!run.charge(self.text().size() * characters.size())) return {};
+  if (!run.charge_walk(self.text().size() * characters.size())) return {};
   return made(run, self, strip(self.text(), &characters, Left, Right));
 }
 
 template <Text (*Change)(const Text&)>
 Maybe method_case(Run& run, const Value& self, Args& args) {
   GET(const std::vector<Value> v, bind(run, "case", args, {}, 0));
-  if (!run.charge(self.text().size() * 4)) return {};
+  if (!run.charge_walk(self.text().size())) return {};
   return made(run, self, Change(self.text()));
 }
 
@@ -54,24 +55,23 @@ Maybe method_split(Run& run, const Value& self, Args& args) {
   if (!run.fits(self.text().size())) return {};
   const bool markup = self.string().markup;
   if (!given(v[0])) {
-    return string_list(
-        run,
-        FromRight ? split_right(self.text(), nullptr, most) : split(self.text(), nullptr, most),
-        markup);
+    GET(std::vector<Text> words, FromRight ? split_right(run, self.text(), nullptr, most)
+                                           : split(run, self.text(), nullptr, most));
+    return string_list(run, std::move(words), markup);
   }
   GET(const Text separator, want_text(run, v[0]));
   if (separator.size() == 0) return run.fail("empty separator");
   if (FromRight && !run.charge(self.text().size() * separator.size())) return {};
-  return string_list(
-      run,
-      FromRight ? split_right(self.text(), &separator, most) : split(self.text(), &separator, most),
-      markup);
+  GET(std::vector<Text> parts, FromRight ? split_right(run, self.text(), &separator, most)
+                                         : split(run, self.text(), &separator, most));
+  return string_list(run, std::move(parts), markup);
 }
 
 Maybe method_splitlines(Run& run, const Value& self, Args& args) {
   GET(const std::vector<Value> v, bind(run, "splitlines", args, {"keepends"}, 0));
   if (!run.fits(self.text().size())) return {};
-  return string_list(run, split_lines(self.text(), truthy(v[0])), self.string().markup);
+  GET(std::vector<Text> lines, split_lines(run, self.text(), truthy(v[0])));
+  return string_list(run, std::move(lines), self.string().markup);
 }
 
 /// s[from:to] in code points, for the methods that take bounds.
@@ -143,6 +143,7 @@ Maybe method_count(Run& run, const Value& self, Args& args) {
   GET(const Text wanted, want_text(run, v[0]));
   GET(const Text text, window(run, self, v[1], v[2]));
   if (!run.charge(text.size())) return {};
+  if (!run.charge_walk(wanted.size() == 0 ? text.size() : 0)) return {};
   if (wanted.size() == 0) return Value::integer(static_cast<int64_t>(utf8_length(text.bytes)) + 1);
   int64_t count = 0;
   for (size_t at = find_bytes(text.bytes, wanted.bytes, 0); at != std::string::npos;
@@ -160,7 +161,7 @@ Maybe method_join(Run& run, const Value& self, Args& args) {
     GET(const Text item, want_text(run, items[i]));
     if (i > 0) out.append(self.text());
     out.append(item);
-    if (!run.fits(out.size() / 64 + item.size())) return {};
+    if (!run.fits(out.size() > limits::kTemplateOutputBytes ? SIZE_MAX : item.size())) return {};
   }
   return made(run, self, std::move(out));
 }
@@ -237,7 +238,7 @@ template <bool (*Is)(char32_t)>
 Maybe method_is(Run& run, const Value& self, Args& args) {
   GET(const std::vector<Value> v, bind(run, "is", args, {}, 0));
   const std::string& bytes = self.text().bytes;
-  if (!run.charge(bytes.size())) return {};
+  if (!run.charge_walk(bytes.size())) return {};
   for (size_t i = 0; i < bytes.size();) {
     const Utf8Step step = utf8_decode(bytes, i);
     if (!step.valid || !Is(step.code_point)) return Value::boolean(false);

@@ -139,6 +139,7 @@ Text escaped(const Text& text) {
 Maybe add_strings(Run& run, const String& a, const String& b) {
   if (!run.fits(a.text.size() + b.text.size())) return {};
   const bool markup = a.markup || b.markup;
+  if (markup && !run.charge_walk(a.text.size() + b.text.size())) return {};
   Text out = markup && !a.markup ? escaped(a.text) : a.text;
   out.append(markup && !b.markup ? escaped(b.text) : b.text);
   return run.string(std::move(out), markup);
@@ -186,7 +187,7 @@ Maybe escape_filter(Run& run, Args& args) {
   GET(const std::vector<Value> v, bind(run, "escape", args, {"s"}, 1));
   if (v[0].is(Kind::kString) && v[0].string().markup) return v[0];
   GET(const Text text, str(run, v[0]));
-  if (!run.fits(text.size() * 5)) return {};
+  if (!run.fits(text.size()) || !run.charge_walk(text.size())) return {};
   return run.string(escaped(text), true);
 }
 
@@ -308,7 +309,7 @@ MaybeItems items_of(Run& run, const Value& value) {
       return items;
     case Kind::kString: {
       const Text& text = value.text();
-      if (!run.fits(text.size() * sizeof(String))) return {};
+      if (!run.fits(text.size()) || !run.charge_walk(text.size() * 16)) return {};
       for (size_t i = 0; i < text.size();) {
         const size_t size = utf8_decode(text.bytes, i).size;
         GET(Value character, run.string(text.sub(i, size), value.string().markup));

@@ -10,6 +10,7 @@ Run::Run(const Tree& tree, const json::object& variables, const TemplateOptions&
     : tree_(tree),
       variables_(variables),
       options_(options),
+      step_limit_(limits::kTemplateSteps),
       constants_(tree.constants),
       context_(tree.names.size()) {
   const auto id = [&](const char* name) {
@@ -61,9 +62,16 @@ bool Run::charge(size_t bytes) {
   // A step stands for about 64 bytes of copying, so that large strings cannot hide work.
   constexpr size_t kBytesPerStep = 64;
   steps_ += 1 + bytes / kBytesPerStep;
-  if (steps_ <= limits::kTemplateSteps) return true;
+  if (steps_ <= step_limit_) return true;
   fail("the template takes too many steps", Code::kExhausted);
   return false;
+}
+
+bool Run::charge_walk(size_t bytes) {
+  // A decoded, changed and appended character costs about a tenth of a step.
+  constexpr size_t kBytesPerWalkedStep = 8;
+  const size_t most = SIZE_MAX / kBytesPerWalkedStep;
+  return charge(std::min(bytes, most) * kBytesPerWalkedStep);
 }
 
 bool Run::fits(size_t bytes) {
@@ -169,6 +177,10 @@ Ref<Scope> Run::make_scope(const Ref<Scope>& parent) {
 }
 
 Maybe Run::from_json(const json::value& value, char mark) {
+  if (reading_variables_) {
+    const size_t bytes = value.is_string() ? value.get_string().size() : 0;
+    step_limit_ += limits::kTemplateStepsPerValue + bytes / limits::kTemplateBytesPerStep;
+  }
   switch (value.kind()) {
     case json::kind::null:
       return Value::none(mark);
@@ -227,7 +239,10 @@ Maybe Run::lookup(uint32_t name) {
 Maybe Run::resolve(uint32_t name) {
   const std::string& text = tree_.names[name];
   if (const json::value* given = variables_.if_contains(text)) {
-    return from_json(*given, MarkedText::kCaller);
+    reading_variables_ = true;
+    Maybe value = from_json(*given, MarkedText::kCaller);
+    reading_variables_ = false;
+    return value;
   }
   if (text == "bos_token") return string(options_.bos_token);
   if (text == "eos_token") return string(options_.eos_token);

@@ -46,8 +46,9 @@ class Run {
   // For operations, filters, tests and methods.
   std::nullopt_t fail(std::string message, Code code = Code::kInvalidArgument);
   std::nullopt_t fail_undefined(const Value& value);
-  bool charge(size_t bytes);  ///< counts a step and the work on `bytes`; false: exhausted
-  bool fits(size_t bytes);    ///< whether a string of that size may be made
+  bool charge(size_t bytes);       ///< counts a step and the copying of `bytes`; false: exhausted
+  bool charge_walk(size_t bytes);  ///< the same for work on every single character
+  bool fits(size_t bytes);         ///< whether a string of that size may be made
   /// Python's == and a dict look-up. When the steps are spent they say no and the error is set;
   /// whatever comes next fails on it.
   bool equals(const Value& a, const Value& b);
@@ -132,6 +133,8 @@ class Run {
   Budget budget_;
   Status error_;
   size_t steps_ = 0;
+  size_t step_limit_;
+  bool reading_variables_ = false;  ///< values read now are the request's and raise the limit
   int frames_ = 0;
   int calls_ = 0;
   uint32_t line_ = 0;

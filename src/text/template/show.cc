@@ -135,6 +135,7 @@ bool show_repr(Run& run, const Value& value, Text& out) {
       return true;
     case Kind::kString:
       if (!run.fits(out.size() + value.text().size() * 2)) return false;
+      if (!run.charge_walk(value.text().size())) return false;
       repr_string(value.text(), out);
       return true;
     case Kind::kSequence:

@@ -105,6 +105,7 @@ Maybe test_sameas(Run& run, Args& args) {
 Maybe case_test(Run& run, const Args& args, bool upper) {
   GET(const std::vector<Value> v, bind(run, upper ? "upper" : "lower", args, {"value"}, 1));
   GET(const Text text, str(run, v[0]));
+  if (!run.charge_walk(text.size())) return {};
   bool cased = false;
   for (size_t i = 0; i < text.size();) {
     const Utf8Step step = utf8_decode(text.bytes, i);

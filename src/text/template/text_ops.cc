@@ -46,6 +46,9 @@ size_t last_character(std::string_view text) {
   return begin + utf8_decode(text, begin).size == text.size() ? begin : text.size() - 1;
 }
 
+/// What one part of a split string costs: as much as walking this many bytes.
+constexpr size_t kPartCost = 32;
+
 bool line_break(char32_t c) {
   return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
          c == 0x2029;
@@ -134,6 +137,7 @@ std::optional<Text> replaced(Run& run, const Text& text, const Text& from, const
         return {};
       }
       out.append(to);
+      if (!run.charge_walk(2)) return {};
       if (at >= text.size()) return out;
       const size_t size = utf8_decode(text.bytes, at).size;
       out.append(text, at, size);
@@ -155,19 +159,23 @@ std::optional<Text> replaced(Run& run, const Text& text, const Text& from, const
   return out;
 }
 
-std::vector<Text> split(const Text& text, const Text* separator, int64_t most) {
+std::optional<std::vector<Text>> split(Run& run, const Text& text, const Text* separator,
+                                       int64_t most) {
   std::vector<Text> parts;
   size_t at = 0;
   if (separator != nullptr) {
     while (most < 0 || static_cast<int64_t>(parts.size()) < most) {
       const size_t found = find_bytes(text.bytes, separator->bytes, at);
       if (found == std::string::npos) break;
+      if (!run.charge_walk(kPartCost)) return {};
       parts.push_back(text.sub(at, found - at));
       at = found + separator->size();
     }
+    if (!run.charge_walk(kPartCost)) return {};
     parts.push_back(text.sub(at, text.size() - at));
     return parts;
   }
+  if (!run.charge_walk(text.size())) return {};
   while (true) {
     at += leading_space(std::string_view(text.bytes).substr(at));
     if (at >= text.size()) return parts;
@@ -178,13 +186,16 @@ std::vector<Text> split(const Text& text, const Text* separator, int64_t most) {
       if (step.valid && is_space(step.code_point)) break;
       at += step.size;
     }
+    if (!run.charge_walk(kPartCost)) return {};
     parts.push_back(text.sub(begin, at - begin));
   }
+  if (!run.charge_walk(kPartCost)) return {};
   parts.push_back(strip(text.sub(at, text.size() - at), nullptr, false, true));
   return parts;
 }
 
-std::vector<Text> split_right(const Text& text, const Text* separator, int64_t most) {
+std::optional<std::vector<Text>> split_right(Run& run, const Text& text, const Text* separator,
+                                             int64_t most) {
   std::vector<Text> parts;
   size_t end = text.size();
   if (separator != nullptr) {
@@ -192,15 +203,19 @@ std::vector<Text> split_right(const Text& text, const Text* separator, int64_t m
       const size_t found = text.bytes.rfind(separator->bytes, end - separator->size());
       if (found == std::string::npos) break;
       const size_t begin = found + separator->size();
+      if (!run.charge_walk(kPartCost)) return {};
       parts.push_back(text.sub(begin, end - begin));
       end = found;
     }
+    if (!run.charge_walk(kPartCost)) return {};
     parts.push_back(text.sub(0, end));
   } else {
+    if (!run.charge_walk(text.size() * 2)) return {};
     while (true) {
       end -= trailing_space(std::string_view(text.bytes).substr(0, end));
       if (end == 0) break;
       if (most >= 0 && static_cast<int64_t>(parts.size()) >= most) {
+        if (!run.charge_walk(kPartCost)) return {};
         parts.push_back(strip(text.sub(0, end), nullptr, true, false));
         break;
       }
@@ -208,6 +223,7 @@ std::vector<Text> split_right(const Text& text, const Text* separator, int64_t m
       while (begin > 0 && trailing_space(std::string_view(text.bytes).substr(0, begin)) == 0) {
         begin = last_character(std::string_view(text.bytes).substr(0, begin));
       }
+      if (!run.charge_walk(kPartCost)) return {};
       parts.push_back(text.sub(begin, end - begin));
       end = begin;
     }
@@ -216,7 +232,8 @@ std::vector<Text> split_right(const Text& text, const Text* separator, int64_t m
   return parts;
 }
 
-std::vector<Text> split_lines(const Text& text, bool keep_ends) {
+std::optional<std::vector<Text>> split_lines(Run& run, const Text& text, bool keep_ends) {
+  if (!run.charge_walk(text.size())) return {};
   std::vector<Text> lines;
   size_t begin = 0;
   for (size_t i = 0; i < text.size();) {
@@ -225,6 +242,7 @@ std::vector<Text> split_lines(const Text& text, bool keep_ends) {
     i += step.size;
     if (!step.valid || !line_break(step.code_point)) continue;
     if (step.code_point == '\r' && i < text.size() && text.bytes[i] == '\n') ++i;
+    if (!run.charge_walk(kPartCost)) return {};
     lines.push_back(text.sub(begin, (keep_ends ? i : line_end) - begin));
     begin = i;
   }
@@ -247,6 +265,10 @@ Maybe padded(Run& run, const Text& text, int64_t left, int64_t right, const Text
     return run.fail("a width is too large", Code::kExhausted);
   }
   Text out;
+  if (!run.charge_walk(static_cast<size_t>(std::max<int64_t>(left, 0)) / 2 +
+                       static_cast<size_t>(std::max<int64_t>(right, 0)) / 2)) {
+    return {};
+  }
   for (; left > 0; --left) out.append(fill);
   out.append(text);
   for (; right > 0; --right) out.append(fill);

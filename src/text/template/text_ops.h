@@ -17,9 +17,11 @@ size_t find_bytes(const std::string& hay, const std::string& needle, size_t from
 std::optional<Text> replaced(Run& run, const Text& text, const Text& from, const Text& to,
                              int64_t count);
 /// str.split() on white space (separator null) or on a separator; most < 0: all.
-std::vector<Text> split(const Text& text, const Text* separator, int64_t most);
-std::vector<Text> split_right(const Text& text, const Text* separator, int64_t most);
-std::vector<Text> split_lines(const Text& text, bool keep_ends);
+std::optional<std::vector<Text>> split(Run& run, const Text& text, const Text* separator,
+                                       int64_t most);
+std::optional<std::vector<Text>> split_right(Run& run, const Text& text, const Text* separator,
+                                             int64_t most);
+std::optional<std::vector<Text>> split_lines(Run& run, const Text& text, bool keep_ends);
 /// Strings as a list.
 Maybe string_list(Run& run, std::vector<Text> parts, bool markup = false);
 /// `text` with `left` and `right` fill characters around it.
