@@ -9,6 +9,7 @@
 #include "app/scoring.h"
 #include "base/env.h"
 #include "base/limits.h"
+#include <CLI/CLI.hpp>  // all of it: nested subcommands are made in this file
 
 namespace hadal {
 namespace {
