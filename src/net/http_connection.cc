@@ -126,6 +126,7 @@ class HttpConnection final : public Connection {
   bool event_stream_ = false;
   bool aborted_ = false;
   int64_t since_ = 0;        ///< when the phase began, or its last progress
+  int64_t body_since_ = 0;   ///< end of the head
   int64_t write_since_ = 0;  ///< last progress of writing
 };
 
@@ -229,6 +230,7 @@ void HttpConnection::on_parse_error(const boost::system::error_code& error) {
 bool HttpConnection::on_head() {
   const auto& message = parser_->get();
   enter(Phase::kBody);
+  body_since_ = since_;
   http10_ = message.version() < 11;
   keep_alive_ = message.keep_alive() && !server_.draining;
   request_.method = view(message.method_string());
@@ -558,7 +560,8 @@ void HttpConnection::on_tick(int64_t now) {
       }
       return;
     case Phase::kBody:
-      if (now - since_ > options.body_idle_micros_max) {
+      if (now - since_ > options.body_idle_micros_max ||
+          now - body_since_ > options.body_micros_max) {
         refuse(408, "timeout", "The request body did not arrive in time.");
       }
       return;

@@ -216,6 +216,7 @@ void ServerCore::stop(int64_t timeout_micros) {
     asio::post(io, [this] { io.stop(); });
   });
   thread.join();
+  workers.join();  // handlers still running use what the caller destroys next
   connections.clear();
 }
 

@@ -23,6 +23,7 @@ struct ServerOptions {
   size_t connections_max = limits::kConnections;
   int64_t head_micros_max = 15'000'000;       ///< first byte of a request to the end of its head
   int64_t body_idle_micros_max = 30'000'000;  ///< between two reads of a body
+  int64_t body_micros_max = 300'000'000;      ///< end of the head to the end of the body
   int64_t idle_micros_max = 75'000'000;       ///< between requests
   int64_t write_micros_max = 60'000'000;      ///< without the client taking a byte
   int64_t keep_alive_micros = 10'000'000;     ///< comment in an idle event stream

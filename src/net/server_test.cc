@@ -277,6 +277,21 @@ TEST_F(ServerTest, SlowHeadTimesOut) {
   EXPECT_TRUE(client.read_to_end().starts_with("HTTP/1.1 408"));
 }
 
+TEST_F(ServerTest, DrippingBodyTimesOut) {
+  ServerOptions options;
+  options.body_micros_max = 100'000;
+  start(options);
+  TestClient client(server_->port());
+  client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n");
+  std::thread dripping([&] {  // never idle, never done
+    for (int i = 0; i < 2000 && client.send("x"); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  EXPECT_TRUE(client.read_to_end().starts_with("HTTP/1.1 408"));
+  dripping.join();
+}
+
 TEST_F(ServerTest, IdleConnectionIsClosed) {
   ServerOptions options;
   options.idle_micros_max = 50'000;
