@@ -53,6 +53,16 @@ uint64_t memory_allowed() {
       .value_or(UINT64_MAX);
 }
 
+uint64_t disk_available(std::filesystem::path directory) {
+  std::error_code failed;
+  while (!std::filesystem::exists(directory, failed) && directory.has_parent_path() &&
+         directory != directory.parent_path()) {
+    directory = directory.parent_path();
+  }
+  const auto space = std::filesystem::space(directory, failed);
+  return failed ? UINT64_MAX : space.available;
+}
+
 std::filesystem::path choice_file(const Settings& settings) {
   return settings.home / "default-model";
 }
@@ -70,6 +80,7 @@ Choice choose_model(const MachineFacts& facts) {
   for (const CatalogueEntry& entry : catalogue()) {
     if (!entry.name.starts_with("deepseek-") || !can_be_had(entry, facts)) continue;
     if (entry.memory_bytes() > facts.memory_available / 10 * 9) continue;
+    if (entry.bytes > facts.disk_available / 10 * 9) continue;
     if (tokens_per_second_bound(entry, facts.read_gbps) < kReadableTokensPerSecond) continue;
     if (best == nullptr || entry.parameters > best->parameters) best = &entry;
   }
@@ -93,6 +104,7 @@ MachineFacts look_at_machine(const Settings& settings) {
       (!settings.mirror.empty() && server_answers(settings.hf_endpoint, kProbeSeconds));
   other.join();
   facts.memory_available = std::min(memory_available(), memory_allowed());
+  facts.disk_available = disk_available(settings.home);
   if (facts.hugging_face || facts.model_scope) {
     ThreadPool pool(ThreadPool::default_threads());
     facts.read_gbps = measure_read_gbps(pool);

@@ -13,9 +13,10 @@ inline constexpr double kReadableTokensPerSecond = 8;
 
 /// What the choice rests on.
 struct MachineFacts {
-  uint64_t memory_available = 0;  ///< bytes that can be used without swapping
-  double read_gbps = 0;           ///< measured memory bandwidth, 1e9 bytes per second
-  bool hugging_face = false;      ///< the hub (or its mirror) answered
+  uint64_t memory_available = 0;         ///< bytes that can be used without swapping
+  double read_gbps = 0;                  ///< measured memory bandwidth, 1e9 bytes per second
+  uint64_t disk_available = UINT64_MAX;  ///< bytes that the store's disk has free
+  bool hugging_face = false;             ///< the hub (or its mirror) answered
   bool model_scope = false;
 };
 
@@ -24,8 +25,9 @@ struct Choice {
   std::string why;  ///< one line for people
 };
 
-/// The largest DeepSeek model that fits in 9/10 of the memory and whose weights can be read
-/// kReadableTokensPerSecond times a second, when a hub that has it answers; else the starter model.
+/// The largest DeepSeek model that fits on the disk and in 9/10 of the memory, and whose weights
+/// can be read kReadableTokensPerSecond times a second, when a hub that has it answers; else the
+/// starter model.
 Choice choose_model(const MachineFacts& facts);
 
 /// Asks the hubs (5 s each, at once), then measures memory and bandwidth if one answers.

@@ -45,6 +45,14 @@ TEST(ChooseModel, MemoryBoundsTheSize) {
             kStarterModel);
 }
 
+TEST(ChooseModel, DiskBoundsTheSize) {
+  EXPECT_EQ(chosen({.memory_available = 512 * kGb,
+                    .read_gbps = 1000,
+                    .disk_available = 6 * kGb,
+                    .hugging_face = true}),
+            "deepseek-r1-0528-qwen3-8b");
+}
+
 TEST(Catalogue, EntriesAreWhole) {
   uint64_t parameters = 0;
   for (const CatalogueEntry& entry : catalogue()) {

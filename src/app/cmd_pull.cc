@@ -15,7 +15,20 @@ struct PullCommandOptions {
   bool choose = false;
 };
 
-Result<int> pull_command(PullCommandOptions& options, const Settings& settings) {
+/// The model that suits this machine; when its hub answers but does not deliver, the starter model.
+Result<StoredModel> pull_chosen(PullOptions options, const Settings& settings) {
+  const Choice choice = choose_model(look_at_machine(settings));
+  if (!options.quiet) print_note(choice.why);
+  options.reference = std::string(choice.entry->name);
+  auto pulled = pull(options, settings);
+  if (pulled.ok() || choice.entry->name == kStarterModel) return pulled;
+  print_error(pulled.error());
+  print_note("taking the starter model instead");
+  options.reference = std::string(kStarterModel);
+  return pull(options, settings);
+}
+
+Result<int> pull_command(const PullCommandOptions& options, const Settings& settings) {
   if (options.choose != options.pull.reference.empty()) {
     return usage_error("name what to pull, or use --default",
                        "`hadal list --catalogue` shows what has a name");
@@ -28,14 +41,15 @@ Result<int> pull_command(PullCommandOptions& options, const Settings& settings) 
       print_out(*name + "\n");
       return kExitOk;
     }
-    const Choice choice = choose_model(look_at_machine(settings));
-    if (!options.pull.quiet) print_note(choice.why);
-    options.pull.reference = std::string(choice.entry->name);
   }
-  TRY(const StoredModel model, pull(options.pull, settings));
+  const auto pulled =
+      options.choose ? pull_chosen(options.pull, settings) : pull(options.pull, settings);
+  if (!pulled.ok()) return pulled.error();
+  const StoredModel& model = pulled.value();
   if (options.choose) remember_choice(settings, model.name);
-  if (!options.pull.quiet)
+  if (!options.pull.quiet) {
     print_note(fmt::format("{} is here: {}", model.name, model.path.string()));
+  }
   print_out(model.name + "\n");
   return kExitOk;
 }

@@ -42,6 +42,9 @@ class Stub(http.server.ThreadingHTTPServer):
         self.__dict__.update(options)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
+    def handle_error(self, request, client_address):
+        """Clients that hang up are part of the tests."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
@@ -405,6 +408,8 @@ def test_default_choice():
         mirror = Stub(files={"/SmolLM2-135M-Instruct.Q4_1.gguf": CONTENT})
         run = pull(home, "--default", HADAL_MIRROR=mirror.url, PATH=str(home / "empty"))
         assert run.code == 1 or run.out.startswith("deepseek"), run
+        run = pull(home, "--default", HF_ENDPOINT=Stub(files={}).url, PATH=str(home / "empty"))
+        assert run.code == 1 and "starter model" in run.err and "smollm2-135m" in run.err, run
         (home / "hadal" / "default-model").write_text("chosen\n")
         store(home, "chosen").write_bytes(CONTENT)
         begun = time.monotonic()
