@@ -99,22 +99,45 @@ int quota_cores(int fallback) {
 
 }  // namespace
 
-/// `generation` starts a run when it changes, `working` ends it at 0. Own cache lines: workers spin
-/// on the first while others count down the second.
+/// `generation` announces a job when it changes. `members` counts the workers inside the job; its
+/// top bit closes the job to those who come late. `working` counts those that run() still waits
+/// for. Own cache lines: workers spin on the first while others change the rest.
 struct ThreadPool::State {
+  static constexpr uint32_t kClosed = 1U << 31;
+
   int size = 1;
   std::chrono::microseconds spin = kSpin;
   alignas(64) std::atomic<uint32_t> generation{0};
   std::atomic<uint32_t> workers_asleep{0};
-  alignas(64) std::atomic<uint32_t> working{0};
+  alignas(64) std::atomic<uint32_t> members{kClosed};
+  std::atomic<uint32_t> working{0};
   std::atomic<uint32_t> caller_asleep{0};
   alignas(64) std::atomic<bool> stopping{false};
-  const FunctionRef<void(int)>* body = nullptr;
+  const FunctionRef<void(int)>* body = nullptr;  ///< fixed while the job is open or has members
   std::vector<std::thread> threads;
 
   void announce() {
     generation.fetch_add(1);
     if (workers_asleep.load() > 0) futex_wake_all(generation);
+  }
+
+  void open(const FunctionRef<void(int)>& job) {
+    DCHECK(members.load() == kClosed);
+    body = &job;
+    members.store(0);
+    announce();
+  }
+  void close() {
+    members.fetch_or(kClosed);
+    await(members, caller_asleep, spin, [](uint32_t now) { return now == kClosed; });
+  }
+
+  bool join() {
+    uint32_t now = members.load();
+    while ((now & kClosed) == 0) {
+      if (members.compare_exchange_weak(now, now + 1)) return true;
+    }
+    return false;
   }
 
   void work(int worker) {
@@ -123,8 +146,17 @@ struct ThreadPool::State {
       await(generation, workers_asleep, spin, [&](uint32_t now) { return now != seen; });
       seen = generation.load(std::memory_order_acquire);
       if (stopping.load(std::memory_order_acquire)) return;
+      if (!join()) continue;
+      // A late worker may have joined the job after the one it saw announced. The generation stands
+      // still while a job has members.
+      seen = generation.load();
       (*body)(worker);
-      if (working.fetch_sub(1) == 1 && caller_asleep.load() > 0) futex_wake_all(working);
+      if (working.load() > 0 && working.fetch_sub(1) == 1 && caller_asleep.load() > 0) {
+        futex_wake_all(working);
+      }
+      if (members.fetch_sub(1) == (kClosed | 1U) && caller_asleep.load() > 0) {
+        futex_wake_all(members);
+      }
     }
   }
 };
@@ -156,12 +188,22 @@ void ThreadPool::run(FunctionRef<void(int worker)> body) {
     body(0);
     return;
   }
-  DCHECK(s.working.load() == 0);
-  s.body = &body;
-  s.working.store(static_cast<uint32_t>(s.size - 1), std::memory_order_relaxed);
-  s.announce();
+  s.working.store(static_cast<uint32_t>(s.size - 1));
+  s.open(body);
   body(0);
   await(s.working, s.caller_asleep, s.spin, [](uint32_t now) { return now == 0; });
+  s.close();
+}
+
+void ThreadPool::share(FunctionRef<void(int worker)> body) {
+  State& s = *state_;
+  if (s.size == 1) {
+    body(0);
+    return;
+  }
+  s.open(body);
+  body(0);
+  s.close();
 }
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain,
@@ -181,7 +223,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain,
       body(begin, std::min(begin + grain, count));
     }
   };
-  run(work);
+  share(work);
 }
 
 int ThreadPool::default_threads() {

@@ -39,6 +39,11 @@ class ThreadPool {
   /// Calls body(worker) once on each worker.
   void run(FunctionRef<void(int worker)> body);
 
+  /// Calls body(0) here and body(worker) on every other worker that comes before body(0) is done.
+  /// For bodies that take pieces from a common counter: when the machine is busy with other
+  /// processes, nobody waits for a worker that has not got a core. Returns when all who came left.
+  void share(FunctionRef<void(int worker)> body);
+
   /// Splits [0, count) into chunks of `grain` items, handed out in order to free workers; which
   /// worker gets a chunk is not fixed, so a chunk's result must not depend on it.
   void parallel_for(int64_t count, int64_t grain,

@@ -26,6 +26,26 @@ TEST(ThreadPool, RunsEachWorkerOnce) {
   }
 }
 
+// Goal: share() and run() in turn: shared work is done exactly once whoever comes, no worker is
+// still inside when share() returns, and run() after it still reaches every worker.
+TEST(ThreadPool, SharedWorkIsDoneOnce) {
+  for (const int threads : {1, 2, 9}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 500; ++round) {
+      std::vector<int> done(20, 0);
+      std::atomic<size_t> next{0};
+      pool.share([&](int) {
+        for (size_t i = next.fetch_add(1); i < done.size(); i = next.fetch_add(1)) ++done[i];
+      });
+      for (const int count : done) ASSERT_EQ(count, 1);
+      if (round % 7 != 0) continue;
+      std::vector<int> calls(static_cast<size_t>(threads), 0);
+      pool.run([&](int worker) { ++calls[static_cast<size_t>(worker)]; });
+      for (const int count : calls) ASSERT_EQ(count, 1);
+    }
+  }
+}
+
 // Goal: parallel_for covers each index once, whatever count and grain, in chunks of at most grain.
 TEST(ThreadPool, ParallelForCoversEachIndexOnce) {
   ThreadPool pool(3);

@@ -163,7 +163,7 @@ class Product {
     if (inline_) {
       work(0);
     } else {
-      pool_.run(work);
+      pool_.share(work);
     }
   }
 
