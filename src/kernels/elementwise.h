@@ -6,8 +6,8 @@ namespace hadal {
 
 /// out[r,i] = weight[i] * x[r,i] / sqrt(mean(x[r]^2) + eps), for `rows` rows of `n` (1910.07467).
 /// out may be x. Strides in elements.
-void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows, int64_t n,
-              float* out, int64_t out_stride);
+void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows,
+              int64_t n, float* out, int64_t out_stride);
 
 /// out[i] = silu(gate[i]) * up[i], silu(z) = z / (1 + e^-z) (2002.05202). out may be gate or up.
 void silu_mul(const float* gate, const float* up, int64_t n, float* out);

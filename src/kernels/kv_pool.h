@@ -15,7 +15,9 @@
 namespace hadal {
 
 enum class KvType : uint8_t { kF32, kF16 };
-inline constexpr size_t kv_type_bytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
+inline constexpr size_t kv_type_bytes(KvType type) {
+  return type == KvType::kF32 ? 4 : 2;
+}
 
 /// What a model stores per position.
 struct KvLayout {
@@ -50,7 +52,9 @@ class KvPool {
   int64_t n_pages() const { return n_pages_; }
 
   /// First byte of the keys (values) of `kv_head` in `page` of `layer`: page_tokens x d_head.
-  std::byte* keys(int64_t layer, PageId page, int64_t kv_head) { return base(layer, page) + kv_head * head_bytes_; }
+  std::byte* keys(int64_t layer, PageId page, int64_t kv_head) {
+    return base(layer, page) + kv_head * head_bytes_;
+  }
   std::byte* values(int64_t layer, PageId page, int64_t kv_head) {
     return base(layer, page) + (layout_.n_kv_heads + kv_head) * head_bytes_;
   }

@@ -72,6 +72,7 @@ struct MatmulTask {
 };
 
 /// All tasks read the same x; the activations are rounded once. Outputs must not alias x.
-void matmul(const MatmulInput& x, std::span<const MatmulTask> tasks, ThreadPool& pool, MatmulWorkspace& workspace);
+void matmul(const MatmulInput& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
+            MatmulWorkspace& workspace);
 
 }  // namespace hadal

@@ -42,10 +42,12 @@ HADAL_INLINE F load_any(const void* base, int f16, int64_t at) {
              : load(static_cast<const float*>(base) + at);
 }
 HADAL_INLINE float load_one(const void* base, int f16, int64_t at) {
-  return f16 ? _cvtsh_ss(static_cast<const uint16_t*>(base)[at]) : static_cast<const float*>(base)[at];
+  return f16 ? _cvtsh_ss(static_cast<const uint16_t*>(base)[at])
+             : static_cast<const float*>(base)[at];
 }
 
-void keys_transposed(const void* keys, int f16, int64_t count, int64_t d, int64_t first, float* out) {
+void keys_transposed(const void* keys, int f16, int64_t count, int64_t d, int64_t first,
+                     float* out) {
   int64_t t = 0;
   for (; t + kLanes <= count; t += kLanes) {
     int64_t i = 0;
@@ -70,7 +72,8 @@ void keys_transposed(const void* keys, int f16, int64_t count, int64_t d, int64_
   }
 }
 
-void values_padded(const void* values, int f16, int64_t count, int64_t d, int64_t d_pad, float* out) {
+void values_padded(const void* values, int f16, int64_t count, int64_t d, int64_t d_pad,
+                   float* out) {
   for (int64_t t = 0; t < count; ++t) {
     int64_t i = 0;
     for (; i + kLanes <= d; i += kLanes) {
@@ -83,7 +86,8 @@ void values_padded(const void* values, int f16, int64_t count, int64_t d, int64_
 void store_f16(const float* source, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_half(out + i, load(source + i));
-  for (; i < n; ++i) out[i] = static_cast<uint16_t>(_cvtss_sh(source[i], _MM_FROUND_TO_NEAREST_INT));
+  for (; i < n; ++i)
+    out[i] = static_cast<uint16_t>(_cvtss_sh(source[i], _MM_FROUND_TO_NEAREST_INT));
 }
 
 #if HADAL_ISA_AVX512
@@ -123,8 +127,8 @@ HADAL_INLINE void multiply(const float* a, int64_t a_stride, const float* b, int
 }
 
 template <int Q, bool kAdd>
-void multiply_rows(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-                   float* c, int64_t c_stride, int64_t width) {
+void multiply_rows(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                   int64_t depth, float* c, int64_t c_stride, int64_t width) {
   int64_t i = 0;
   for (; i + kWideVectors * kLanes <= width; i += kWideVectors * kLanes) {
     multiply<Q, kWideVectors, kAdd>(a, a_stride, b + i, b_stride, depth, c + i, c_stride);
@@ -140,12 +144,12 @@ void multiply_all(const float* a, int64_t n, int64_t a_stride, const float* b, i
                   int64_t depth, float* c, int64_t c_stride, int64_t width) {
   int64_t q = 0;
   for (; q + kQueryTile <= n; q += kQueryTile) {
-    multiply_rows<kQueryTile, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth, c + q * c_stride,
-                                    c_stride, width);
+    multiply_rows<kQueryTile, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth,
+                                    c + q * c_stride, c_stride, width);
   }
   for (; q < n; ++q) {
-    multiply_rows<1, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth, c + q * c_stride, c_stride,
-                           width);
+    multiply_rows<1, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth, c + q * c_stride,
+                           c_stride, width);
   }
 }
 
@@ -189,8 +193,8 @@ void attention_tile(const AttentionTile& tile) {
   int64_t seen = 0;
   for (int64_t q = 0; q < tile.n; ++q) seen = tile.visible[q] > seen ? tile.visible[q] : seen;
   const int64_t width = (seen + 15) / 16 * 16;
-  multiply_all<false>(tile.q, tile.n, tile.d_pad, tile.keys_t, cpu::kKeyTile, tile.d_pad, tile.scores,
-                      cpu::kKeyTile, width);
+  multiply_all<false>(tile.q, tile.n, tile.d_pad, tile.keys_t, cpu::kKeyTile, tile.d_pad,
+                      tile.scores, cpu::kKeyTile, width);
   for (int64_t q = 0; q < tile.n; ++q) {
     if (tile.visible[q] > 0) {
       softmax_step(tile, q);

@@ -45,9 +45,11 @@ HADAL_INLINE F silu_mul_vector(F gate, F up) {
 
 void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, silu_mul_vector(load(gate + i), load(up + i)));
+  for (; i + kLanes <= n; i += kLanes)
+    store(out + i, silu_mul_vector(load(gate + i), load(up + i)));
   if (i < n) {
-    store_rest(out + i, n - i, silu_mul_vector(load_rest(gate + i, n - i), load_rest(up + i, n - i)));
+    store_rest(out + i, n - i,
+               silu_mul_vector(load_rest(gate + i, n - i), load_rest(up + i, n - i)));
   }
 }
 

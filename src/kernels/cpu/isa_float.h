@@ -39,7 +39,8 @@ void float_panel_tile(const uint8_t* w, int64_t panel_stride, int64_t depth, con
       F value[V];
       HADAL_UNROLL
       for (int v = 0; v < V; ++v) {
-        value[v] = W::at(w + v / kParts * panel_stride + (k * 16 + v % kParts * kLanes) * W::kBytes);
+        value[v] =
+            W::at(w + v / kParts * panel_stride + (k * 16 + v % kParts * kLanes) * W::kBytes);
       }
       HADAL_UNROLL
       for (int c = 0; c < C; ++c) {
@@ -68,8 +69,8 @@ constexpr int kFloatPanels = 2, kFloatColumns = 2;  // 8 sums of 16 registers
 #endif
 
 template <typename W, int P>
-void float_columns(const uint8_t* w, int64_t stride, int64_t depth, const FloatInput& x, int columns,
-                   float* out) {
+void float_columns(const uint8_t* w, int64_t stride, int64_t depth, const FloatInput& x,
+                   int columns, float* out) {
   switch (columns) {
     case 1:
       return float_panel_tile<W, P, 1>(w, stride, depth, x, out);
@@ -89,7 +90,8 @@ void float_columns(const uint8_t* w, int64_t stride, int64_t depth, const FloatI
 template <typename W>
 void float_panels(const uint8_t* w, int64_t stride, int panels, int64_t depth, const FloatInput& x,
                   int columns, float* out) {
-  if (panels == kFloatPanels) return float_columns<W, kFloatPanels>(w, stride, depth, x, columns, out);
+  if (panels == kFloatPanels)
+    return float_columns<W, kFloatPanels>(w, stride, depth, x, columns, out);
   for (int p = 0; p < panels; ++p) {
     float part[kFloatColumns * 16];
     float_columns<W, 1>(w + p * stride, stride, depth, x, columns, part);

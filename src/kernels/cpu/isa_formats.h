@@ -30,7 +30,8 @@ HADAL_INLINE void add_bit(const uint8_t* p, int part, B w[8]) {
   w[1] = or_bits(w[1], and_bits(shift_left_16<kBit - 1>(v), mask));
   w[2] = or_bits(w[2], and_bits(shift_left_16<kBit - 2>(v), mask));
   w[3] = or_bits(w[3], and_bits(shift_right_16<(3 > kBit ? 3 - kBit : 0)>(
-                                    shift_left_16<(kBit > 3 ? kBit - 3 : 0)>(v)), mask));
+                                    shift_left_16<(kBit > 3 ? kBit - 3 : 0)>(v)),
+                                mask));
   w[4] = or_bits(w[4], and_bits(shift_right_16<4 - kBit>(v), mask));
   w[5] = or_bits(w[5], and_bits(shift_right_16<5 - kBit>(v), mask));
   w[6] = or_bits(w[6], and_bits(shift_right_16<6 - kBit>(v), mask));
@@ -58,9 +59,15 @@ HADAL_INLINE void codes2(const uint8_t* p, int part, B w[8]) {
   }
 }
 
-HADAL_INLINE F halves_at(const uint8_t* p, int part) { return load_f16(p + part * kLanes * 2); }
-HADAL_INLINE F bytes_at(const uint8_t* p, int part) { return to_float(load_u8_int(p + part * kLanes)); }
-HADAL_INLINE F signed_at(const uint8_t* p, int part) { return to_float(load_i8_int(p + part * kLanes)); }
+HADAL_INLINE F halves_at(const uint8_t* p, int part) {
+  return load_f16(p + part * kLanes * 2);
+}
+HADAL_INLINE F bytes_at(const uint8_t* p, int part) {
+  return to_float(load_u8_int(p + part * kLanes));
+}
+HADAL_INLINE F signed_at(const uint8_t* p, int part) {
+  return to_float(load_i8_int(p + part * kLanes));
+}
 
 struct State {
   F d;

@@ -39,8 +39,8 @@ HADAL_INLINE void store_codes(const B w[8], int, uint8_t* out) {
 /// Order of a rounded block: per group of 4 columns the 16-bit values of columns 0, 2 | 1, 3, to
 /// meet the even and odd bytes of a code word.
 HADAL_INLINE void store_rounded(const I v[4], uint8_t* codes) {
-  const __m256i order = _mm256_setr_epi8(0, 1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0,
-                                         1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i order = _mm256_setr_epi8(0, 1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,
+                                         0, 1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
   HADAL_UNROLL
   for (int i = 0; i < 4; ++i) {
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v[i], order), 8);
@@ -48,8 +48,12 @@ HADAL_INLINE void store_rounded(const I v[4], uint8_t* codes) {
   }
 }
 
-HADAL_INLINE I even_bytes(B w) { return _mm256_and_si256(w, _mm256_set1_epi16(255)); }
-HADAL_INLINE I odd_bytes(B w) { return _mm256_srli_epi16(w, 8); }
+HADAL_INLINE I even_bytes(B w) {
+  return _mm256_and_si256(w, _mm256_set1_epi16(255));
+}
+HADAL_INLINE I odd_bytes(B w) {
+  return _mm256_srli_epi16(w, 8);
+}
 HADAL_INLINE I multiply_add(I sum, I w, int32_t x) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(w, _mm256_set1_epi32(x)));
 }
@@ -183,7 +187,8 @@ void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* 
 }
 
 template <typename Fmt>
-void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int columns, float* out) {
+void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int columns,
+                    float* out) {
   QuantInput rest = x;
   for (int done = 0; done < columns;) {
     rest.codes = x.codes + done * x.codes_stride;
@@ -202,7 +207,9 @@ void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int c
 }
 
 /// Unpacked block: codes, then per sub-block 16 scales and 16 offsets.
-constexpr int unpacked_bytes(int subs) { return kCodeBytes + subs * 128; }
+constexpr int unpacked_bytes(int subs) {
+  return kCodeBytes + subs * 128;
+}
 
 template <typename Fmt>
 void unpack_panel(const uint8_t* p, int64_t blocks, uint8_t* out) {
@@ -312,9 +319,9 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
       }
       HADAL_UNROLL
       for (int v = 0; v < V; ++v) {
-        const float* factors = reinterpret_cast<const float*>(w + v / kParts * panel_stride +
-                                                              kCodeBytes + s * 128) +
-                               v % kParts * kLanes;
+        const float* factors =
+            reinterpret_cast<const float*>(w + v / kParts * panel_stride + kCodeBytes + s * 128) +
+            v % kParts * kLanes;
         const F scale = load(factors);
         const F offset = load(factors + 16);
         HADAL_UNROLL
@@ -333,12 +340,12 @@ constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
 constexpr int kDirectColumns = 8;
 #else
 constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
-constexpr int kDirectColumns = 2;  // 8 vectors of codes leave too few registers for more
+constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers for more
 #endif
 
 template <int P, int kSubs>
-void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantInput& x, int columns,
-                  float* out) {
+void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantInput& x,
+                  int columns, float* out) {
   if (columns == kTileColumns) return tile<P, kTileColumns, kSubs>(w, stride, blocks, x, out);
   QuantInput rest = x;
   for (int done = 0; done < columns;) {
@@ -358,9 +365,10 @@ void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantI
   }
 }
 
-#define HADAL_EACH_FORMAT(CASE) \
-  CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) \
-  CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
+#define HADAL_EACH_FORMAT(CASE)                                                           \
+  CASE(Q4_0)                                                                              \
+  CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) \
+      CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
 
 void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
             float* out) {
@@ -377,7 +385,7 @@ void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& 
 
 void unpack(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked) {
   switch (format) {
-#define CASE(name)          \
+#define CASE(name)         \
   case cpu::kFormat##name: \
     return unpack_panel<name>(panel, blocks, unpacked);
     HADAL_EACH_FORMAT(CASE)
@@ -389,7 +397,7 @@ void unpack(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked)
 
 int subs_of(int format) {
   switch (format) {
-#define CASE(name)          \
+#define CASE(name)         \
   case cpu::kFormat##name: \
     return name::kSubs;
     HADAL_EACH_FORMAT(CASE)
@@ -399,14 +407,17 @@ int subs_of(int format) {
   }
 }
 
-int64_t unpacked_block_bytes(int format) { return unpacked_bytes(subs_of(format)); }
+int64_t unpacked_block_bytes(int format) {
+  return unpacked_bytes(subs_of(format));
+}
 
-void quant_tile(int format, const uint8_t* unpacked, int64_t panel_stride, int panels, int64_t blocks,
-                const QuantInput& x, int columns, float* out) {
+void quant_tile(int format, const uint8_t* unpacked, int64_t panel_stride, int panels,
+                int64_t blocks, const QuantInput& x, int columns, float* out) {
   const bool two_subs = subs_of(format) == 2;
   if constexpr (kTilePanels == 2) {
     if (panels == 2) {
-      if (two_subs) return tile_columns<kTilePanels, 2>(unpacked, panel_stride, blocks, x, columns, out);
+      if (two_subs)
+        return tile_columns<kTilePanels, 2>(unpacked, panel_stride, blocks, x, columns, out);
       return tile_columns<kTilePanels, 1>(unpacked, panel_stride, blocks, x, columns, out);
     }
   }

@@ -4,7 +4,8 @@
 //
 // F: kLanes floats. I: kLanes int32. B: 4 * kLanes bytes. A panel of 16 rows is kParts vectors.
 
-// HADAL_ROLL keeps a loop rolled: unrolled, the compiler keeps more values than there are registers.
+// HADAL_ROLL keeps a loop rolled: unrolled, the compiler keeps more values than there are
+// registers.
 #if defined(__clang__)
 #define HADAL_UNROLL _Pragma("unroll")
 #define HADAL_ROLL _Pragma("clang loop unroll(disable)")
@@ -21,31 +22,71 @@ using F = __m512;
 using I = __m512i;
 using B = __m512i;
 
-HADAL_INLINE F zero() { return _mm512_setzero_ps(); }
-HADAL_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
-HADAL_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x); }
-HADAL_INLINE F splat(float x) { return _mm512_set1_ps(x); }
-HADAL_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
-HADAL_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
-HADAL_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
-HADAL_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
-HADAL_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-HADAL_INLINE F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+HADAL_INLINE F zero() {
+  return _mm512_setzero_ps();
+}
+HADAL_INLINE F load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+HADAL_INLINE void store(float* p, F x) {
+  _mm512_storeu_ps(p, x);
+}
+HADAL_INLINE F splat(float x) {
+  return _mm512_set1_ps(x);
+}
+HADAL_INLINE F add(F a, F b) {
+  return _mm512_add_ps(a, b);
+}
+HADAL_INLINE F sub(F a, F b) {
+  return _mm512_sub_ps(a, b);
+}
+HADAL_INLINE F mul(F a, F b) {
+  return _mm512_mul_ps(a, b);
+}
+HADAL_INLINE F div(F a, F b) {
+  return _mm512_div_ps(a, b);
+}
+HADAL_INLINE F fma(F a, F b, F c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+HADAL_INLINE F fnma(F a, F b, F c) {
+  return _mm512_fnmadd_ps(a, b, c);
+}
 // When either is NaN: b.
-HADAL_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
-HADAL_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
-HADAL_INLINE F abs(F a) { return _mm512_abs_ps(a); }
-HADAL_INLINE F to_float(I x) { return _mm512_cvtepi32_ps(x); }
-HADAL_INLINE I to_int(F x) { return _mm512_cvtps_epi32(x); }
-HADAL_INLINE F bits_to_float(I x) { return _mm512_castsi512_ps(x); }
-HADAL_INLINE I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
-HADAL_INLINE I splat_int(int32_t x) { return _mm512_set1_epi32(x); }
-HADAL_INLINE I shift_left_int(I x, int n) { return _mm512_slli_epi32(x, static_cast<unsigned>(n)); }
+HADAL_INLINE F max(F a, F b) {
+  return _mm512_max_ps(a, b);
+}
+HADAL_INLINE F min(F a, F b) {
+  return _mm512_min_ps(a, b);
+}
+HADAL_INLINE F abs(F a) {
+  return _mm512_abs_ps(a);
+}
+HADAL_INLINE F to_float(I x) {
+  return _mm512_cvtepi32_ps(x);
+}
+HADAL_INLINE I to_int(F x) {
+  return _mm512_cvtps_epi32(x);
+}
+HADAL_INLINE F bits_to_float(I x) {
+  return _mm512_castsi512_ps(x);
+}
+HADAL_INLINE I add_int(I a, I b) {
+  return _mm512_add_epi32(a, b);
+}
+HADAL_INLINE I splat_int(int32_t x) {
+  return _mm512_set1_epi32(x);
+}
+HADAL_INLINE I shift_left_int(I x, int n) {
+  return _mm512_slli_epi32(x, static_cast<unsigned>(n));
+}
 /// a < b ? 0 : x
 HADAL_INLINE F zero_where_less(F a, F b, F x) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
-HADAL_INLINE bool any_unordered(F a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
+HADAL_INLINE bool any_unordered(F a) {
+  return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
+}
 /// The first `n` lanes of x, -inf in the others.
 HADAL_INLINE F keep_first(F x, int n) {
   const __mmask16 mask = n >= 16 ? 0xFFFF : n <= 0 ? 0 : static_cast<__mmask16>((1u << n) - 1u);
@@ -67,11 +108,21 @@ HADAL_INLINE I load_u8_int(const void* p) {
 HADAL_INLINE I load_i8_int(const void* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
-HADAL_INLINE B load_bytes(const void* p) { return _mm512_loadu_si512(p); }
-HADAL_INLINE void store_bytes(void* p, B x) { _mm512_storeu_si512(p, x); }
-HADAL_INLINE B splat_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
-HADAL_INLINE B and_bits(B a, B b) { return _mm512_and_si512(a, b); }
-HADAL_INLINE B or_bits(B a, B b) { return _mm512_or_si512(a, b); }
+HADAL_INLINE B load_bytes(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+HADAL_INLINE void store_bytes(void* p, B x) {
+  _mm512_storeu_si512(p, x);
+}
+HADAL_INLINE B splat_byte(int x) {
+  return _mm512_set1_epi8(static_cast<char>(x));
+}
+HADAL_INLINE B and_bits(B a, B b) {
+  return _mm512_and_si512(a, b);
+}
+HADAL_INLINE B or_bits(B a, B b) {
+  return _mm512_or_si512(a, b);
+}
 template <int n>
 HADAL_INLINE B shift_right_16(B x) {
   return _mm512_srli_epi16(x, n);
@@ -83,11 +134,17 @@ HADAL_INLINE B shift_left_16(B x) {
 HADAL_INLINE B load_table(const uint8_t* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-HADAL_INLINE B lookup(B table, B index) { return _mm512_shuffle_epi8(table, index); }
+HADAL_INLINE B lookup(B table, B index) {
+  return _mm512_shuffle_epi8(table, index);
+}
 
 // 512ithin 128-bit lanes.
-HADAL_INLINE F unpack_low(F a, F b) { return _mm512_unpacklo_ps(a, b); }
-HADAL_INLINE F unpack_high(F a, F b) { return _mm512_unpackhi_ps(a, b); }
+HADAL_INLINE F unpack_low(F a, F b) {
+  return _mm512_unpacklo_ps(a, b);
+}
+HADAL_INLINE F unpack_high(F a, F b) {
+  return _mm512_unpackhi_ps(a, b);
+}
 HADAL_INLINE F unpack_low_pairs(F a, F b) {
   return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
@@ -102,26 +159,64 @@ using F = __m256;
 using I = __m256i;
 using B = __m256i;
 
-HADAL_INLINE F zero() { return _mm256_setzero_ps(); }
-HADAL_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
-HADAL_INLINE void store(float* p, F x) { _mm256_storeu_ps(p, x); }
-HADAL_INLINE F splat(float x) { return _mm256_set1_ps(x); }
-HADAL_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
-HADAL_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
-HADAL_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
-HADAL_INLINE F div(F a, F b) { return _mm256_div_ps(a, b); }
-HADAL_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-HADAL_INLINE F fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
+HADAL_INLINE F zero() {
+  return _mm256_setzero_ps();
+}
+HADAL_INLINE F load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+HADAL_INLINE void store(float* p, F x) {
+  _mm256_storeu_ps(p, x);
+}
+HADAL_INLINE F splat(float x) {
+  return _mm256_set1_ps(x);
+}
+HADAL_INLINE F add(F a, F b) {
+  return _mm256_add_ps(a, b);
+}
+HADAL_INLINE F sub(F a, F b) {
+  return _mm256_sub_ps(a, b);
+}
+HADAL_INLINE F mul(F a, F b) {
+  return _mm256_mul_ps(a, b);
+}
+HADAL_INLINE F div(F a, F b) {
+  return _mm256_div_ps(a, b);
+}
+HADAL_INLINE F fma(F a, F b, F c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+HADAL_INLINE F fnma(F a, F b, F c) {
+  return _mm256_fnmadd_ps(a, b, c);
+}
 // When either is NaN: b.
-HADAL_INLINE F max(F a, F b) { return _mm256_max_ps(a, b); }
-HADAL_INLINE F min(F a, F b) { return _mm256_min_ps(a, b); }
-HADAL_INLINE F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-HADAL_INLINE F to_float(I x) { return _mm256_cvtepi32_ps(x); }
-HADAL_INLINE I to_int(F x) { return _mm256_cvtps_epi32(x); }
-HADAL_INLINE F bits_to_float(I x) { return _mm256_castsi256_ps(x); }
-HADAL_INLINE I add_int(I a, I b) { return _mm256_add_epi32(a, b); }
-HADAL_INLINE I splat_int(int32_t x) { return _mm256_set1_epi32(x); }
-HADAL_INLINE I shift_left_int(I x, int n) { return _mm256_slli_epi32(x, n); }
+HADAL_INLINE F max(F a, F b) {
+  return _mm256_max_ps(a, b);
+}
+HADAL_INLINE F min(F a, F b) {
+  return _mm256_min_ps(a, b);
+}
+HADAL_INLINE F abs(F a) {
+  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+HADAL_INLINE F to_float(I x) {
+  return _mm256_cvtepi32_ps(x);
+}
+HADAL_INLINE I to_int(F x) {
+  return _mm256_cvtps_epi32(x);
+}
+HADAL_INLINE F bits_to_float(I x) {
+  return _mm256_castsi256_ps(x);
+}
+HADAL_INLINE I add_int(I a, I b) {
+  return _mm256_add_epi32(a, b);
+}
+HADAL_INLINE I splat_int(int32_t x) {
+  return _mm256_set1_epi32(x);
+}
+HADAL_INLINE I shift_left_int(I x, int n) {
+  return _mm256_slli_epi32(x, n);
+}
 /// a < b ? 0 : x
 HADAL_INLINE F zero_where_less(F a, F b, F x) {
   return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), x);
@@ -154,10 +249,18 @@ HADAL_INLINE I load_i8_int(const void* p) {
 HADAL_INLINE B load_bytes(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-HADAL_INLINE void store_bytes(void* p, B x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
-HADAL_INLINE B splat_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
-HADAL_INLINE B and_bits(B a, B b) { return _mm256_and_si256(a, b); }
-HADAL_INLINE B or_bits(B a, B b) { return _mm256_or_si256(a, b); }
+HADAL_INLINE void store_bytes(void* p, B x) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), x);
+}
+HADAL_INLINE B splat_byte(int x) {
+  return _mm256_set1_epi8(static_cast<char>(x));
+}
+HADAL_INLINE B and_bits(B a, B b) {
+  return _mm256_and_si256(a, b);
+}
+HADAL_INLINE B or_bits(B a, B b) {
+  return _mm256_or_si256(a, b);
+}
 template <int n>
 HADAL_INLINE B shift_right_16(B x) {
   return _mm256_srli_epi16(x, n);
@@ -169,11 +272,17 @@ HADAL_INLINE B shift_left_16(B x) {
 HADAL_INLINE B load_table(const uint8_t* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-HADAL_INLINE B lookup(B table, B index) { return _mm256_shuffle_epi8(table, index); }
+HADAL_INLINE B lookup(B table, B index) {
+  return _mm256_shuffle_epi8(table, index);
+}
 
 // 256ithin 128-bit lanes.
-HADAL_INLINE F unpack_low(F a, F b) { return _mm256_unpacklo_ps(a, b); }
-HADAL_INLINE F unpack_high(F a, F b) { return _mm256_unpackhi_ps(a, b); }
+HADAL_INLINE F unpack_low(F a, F b) {
+  return _mm256_unpacklo_ps(a, b);
+}
+HADAL_INLINE F unpack_high(F a, F b) {
+  return _mm256_unpackhi_ps(a, b);
+}
 HADAL_INLINE F unpack_low_pairs(F a, F b) {
   return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
 }
