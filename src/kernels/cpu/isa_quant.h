@@ -340,7 +340,7 @@ constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
 constexpr int kDirectColumns = 8;
 #else
 constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
-constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers for more
+constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers
 #endif
 
 template <int P, int kSubs>
@@ -367,8 +367,9 @@ void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantI
 
 #define HADAL_EACH_FORMAT(CASE)                                                           \
   CASE(Q4_0)                                                                              \
-  CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) \
-      CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
+  CASE(Q4_1)                                                                              \
+  CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) \
+      CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
 
 void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
             float* out) {
