@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/limits.h"
 #include "serve/dialects/openai_chat.h"
 #include "serve/dialects/openai_completions.h"
 #include "serve/dialects/plain.h"
