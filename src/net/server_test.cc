@@ -107,6 +107,8 @@ class ServerTest : public ::testing::Test {
   }
 
   std::atomic<int> gone_{0};
+  std::atomic<size_t> unsent_{0};
+  std::atomic<bool> reached_{false};
   std::mutex mutex_;
   std::unique_ptr<PeerRef> stream_peer_;
   std::unique_ptr<Server> server_;
@@ -364,10 +366,9 @@ TEST_F(ServerTest, HangUpIsNoticedWhileStreaming) {
   const PeerRef peer = stream_peer();
   client.hang_up();
   EXPECT_TRUE(eventually([&] { return gone_ == 1; }));
-  std::atomic<bool> reached{false};
-  peer.post([&](Exchange&) { reached = true; });  // finds nobody
+  peer.post([&](Exchange&) { reached_ = true; });  // finds nobody
   EXPECT_TRUE(ask("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").ends_with("hi"));
-  EXPECT_FALSE(reached);
+  EXPECT_FALSE(reached_);
 }
 
 TEST_F(ServerTest, UnsentBytesGrowWithASlowReader) {
@@ -377,13 +378,12 @@ TEST_F(ServerTest, UnsentBytesGrowWithASlowReader) {
   TestClient client(server_->port(), 4096);
   client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
   const PeerRef peer = stream_peer();
-  std::atomic<size_t> unsent{0};
   EXPECT_TRUE(eventually([&] {
     peer.post([&](Exchange& exchange) {
       if (exchange.unsent_bytes() < (1 << 20)) exchange.write(std::string(65536, 's'));
-      unsent = exchange.unsent_bytes();
+      unsent_ = exchange.unsent_bytes();
     });
-    return unsent > (1 << 19);
+    return unsent_ > (1 << 19);
   }));
 }
 
