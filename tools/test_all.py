@@ -105,8 +105,8 @@ def step_rooms(report):
 
 
 def step_asan(report):
-    """rooms that read outside bytes, under AddressSanitizer and UBSan"""
-    rooms = ["base_test", "tensor_test", "text_test", "serve_test"]
+    """rooms below the program, under AddressSanitizer and UBSan (clang: lock discipline too)"""
+    rooms = ["base_test", "tensor_test", "text_test", "net_test", "model_test", "engine_test", "serve_test"]
     if call(["./dev", "build", "asan", *rooms], report, "build asan", timeout=2400)[0]:
         for name, command in ctest_commands(BUILD / "asan", set(rooms)):
             run_counted(command, report, f"asan {name}")

@@ -35,11 +35,11 @@ inline constexpr int kTemplateDepth = 64;
 inline constexpr int kTemplateCallDepth = 32;
 inline constexpr size_t kTemplateTokens = 256 * 1024;
 inline constexpr int kTemplateExpressionHeight = 160;  // a chain such as a.b.c|f|g counts each link
-inline constexpr int kTemplateRecursion = 1000;        // live evaluator frames, macro calls included
-inline constexpr int kTemplateValueDepth = 160;        // lists in lists; above kJsonDepth
+inline constexpr int kTemplateRecursion = 1000;  // live evaluator frames, macro calls included
+inline constexpr int kTemplateValueDepth = 160;  // lists in lists; above kJsonDepth
 inline constexpr size_t kTemplateMemoryBytes = 512 * kMiB;  // live values of one render
-inline constexpr size_t kTemplateRange = 100'000;      // as jinja2's sandbox
-inline constexpr int64_t kTemplateWidth = 100'000;     // of one padded field or indent
+inline constexpr size_t kTemplateRange = 100'000;           // as jinja2's sandbox
+inline constexpr int64_t kTemplateWidth = 100'000;          // of one padded field or indent
 
 // Standard input and files of text that commands read.
 inline constexpr size_t kTextInputBytes = 1024 * kMiB;
