@@ -23,11 +23,13 @@ void RopeAngles::compute(const RopeTable& table, std::span<const int32_t> positi
   }
 }
 
-void rope(const RopeAngles& angles, float* x, int64_t stride, int64_t n_heads, int64_t d_head) {
+void rope(const RopeAngles& angles, RowRange range, float* x, int64_t stride, int64_t n_heads,
+          int64_t d_head) {
   const int64_t n = angles.pairs();
   CHECK(2 * n <= d_head);
+  CHECK(range.begin >= 0 && range.end <= angles.rows());
   if (const cpu::Ops* ops = current_ops(); ops != nullptr) {
-    for (int64_t r = 0; r < angles.rows(); ++r) {
+    for (int64_t r = range.begin; r < range.end; ++r) {
       ops->rope(angles.row(r), angles.row(r) + n, n, angles.half_split() ? 1 : 0, x + r * stride,
                 n_heads, d_head);
     }
@@ -35,7 +37,7 @@ void rope(const RopeAngles& angles, float* x, int64_t stride, int64_t n_heads, i
   }
   const int64_t second = angles.half_split() ? n : 1;  // distance between the two of a pair
   const int64_t step = angles.half_split() ? 1 : 2;
-  for (int64_t r = 0; r < angles.rows(); ++r) {
+  for (int64_t r = range.begin; r < range.end; ++r) {
     const float* cosine = angles.row(r);
     const float* sine = cosine + n;
     for (int64_t h = 0; h < n_heads; ++h) {
@@ -54,7 +56,7 @@ void rope(const RopeTable& table, float* x, int64_t stride, int64_t n_heads, int
           std::span<const int32_t> positions) {
   RopeAngles angles;
   angles.compute(table, positions);
-  rope(angles, x, stride, n_heads, d_head);
+  rope(angles, {0, angles.rows()}, x, stride, n_heads, d_head);
 }
 
 }  // namespace hadal

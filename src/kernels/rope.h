@@ -32,9 +32,16 @@ class RopeAngles {
   std::vector<float> values_;
 };
 
-/// Rotates `n_heads` heads of width d_head in each row, in place. Row r is at x + r * stride.
-/// Dimensions beyond 2 * pairs() stay as they are.
-void rope(const RopeAngles& angles, float* x, int64_t stride, int64_t n_heads, int64_t d_head);
+/// Rows [begin, end) of a batch, so that workers can share one.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+/// Rotates `n_heads` heads of width d_head in the rows of `range`, in place. Row r is at
+/// x + r * stride and has the angles of row r. Dimensions beyond 2 * pairs() stay as they are.
+void rope(const RopeAngles& angles, RowRange range, float* x, int64_t stride, int64_t n_heads,
+          int64_t d_head);
 
 /// The same where the angles are needed only once. Row r has position positions[r].
 void rope(const RopeTable& table, float* x, int64_t stride, int64_t n_heads, int64_t d_head,

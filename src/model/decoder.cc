@@ -52,6 +52,7 @@ class Decoder final : public Model {
   void add_attention(const LayerWeights& layer, int64_t index,
                      std::span<const KvSequence> sequences, KvPool& kv);
   void add_feed_forward(const LayerWeights& layer);
+  void add_residual();
   void project_head(float* logits);
 
   AttentionRows attention_rows(std::span<const KvSequence> sequences) const {
@@ -86,6 +87,7 @@ class Decoder final : public Model {
   int64_t n_rows_ = 0;
   std::vector<int32_t> positions_;
   std::vector<int32_t> row_sequences_;
+  RopeAngles angles_;
   std::vector<float> x_, h_, q_, k_, v_, attended_, gate_, up_;
 };
 
@@ -129,6 +131,7 @@ void Decoder::embed(std::span<const BatchRow> rows) {
     dequantize_row(table.type, table.row(rows[r].token),
                    x_.data() + static_cast<int64_t>(r) * config_.d_model, config_.d_model);
   }
+  angles_.compute(weights_.rope, positions_);
 }
 
 void Decoder::project_qkv(const LayerWeights& layer) {
@@ -142,14 +145,12 @@ void Decoder::rotate(const LayerWeights& layer) {
   each_row([&](int64_t begin, int64_t end) {
     auto heads = [&](float* x, int64_t n_heads, const std::vector<float>& weight) {
       const int64_t width = n_heads * config_.d_head;
-      x += begin * width;
       if (config_.qk_norm) {
-        rms_norm(x, config_.d_head, weight.data(), config_.rms_eps, (end - begin) * n_heads,
-                 config_.d_head, x, config_.d_head);
+        float* first = x + begin * width;
+        rms_norm(first, config_.d_head, weight.data(), config_.rms_eps, (end - begin) * n_heads,
+                 config_.d_head, first, config_.d_head);
       }
-      rope(weights_.rope, x, width, n_heads, config_.d_head,
-           std::span<const int32_t>(positions_)
-               .subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
+      rope(angles_, {begin, end}, x, width, n_heads, config_.d_head);
     };
     heads(q_.data(), config_.n_heads, layer.q_norm);
     heads(k_.data(), config_.n_kv_heads, layer.k_norm);
@@ -184,7 +185,7 @@ void Decoder::add_attention(const LayerWeights& layer, int64_t index,
   attention(kv, index, attention_rows(sequences), q_.data(), config_.n_heads, scale,
             attended_.data(), pool_);
   linear(layer.o, attended_, h_);
-  add_in_place(x_.data(), h_.data(), n_rows_ * config_.d_model);
+  add_residual();
 }
 
 /// x += Wdown (silu(Wgate h) * Wup h), h = norm(x)
@@ -197,7 +198,15 @@ void Decoder::add_feed_forward(const LayerWeights& layer) {
     silu_mul(gate, up_.data() + begin * config_.d_ff, (end - begin) * config_.d_ff, gate);
   });
   linear(layer.down, gate_, h_);
-  add_in_place(x_.data(), h_.data(), n_rows_ * config_.d_model);
+  add_residual();
+}
+
+/// x += h
+void Decoder::add_residual() {
+  each_row([&](int64_t begin, int64_t end) {
+    const int64_t first = begin * config_.d_model;
+    add_in_place(x_.data() + first, h_.data() + first, (end - begin) * config_.d_model);
+  });
 }
 
 void Decoder::project_head(float* logits) {
