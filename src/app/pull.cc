@@ -1,6 +1,7 @@
 #include "app/pull.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -86,6 +87,12 @@ class PullLock {
   explicit PullLock(int fd) : fd_(fd) {}
   int fd_;
 };
+
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
 
 std::string last_part(std::string_view path) {
   const size_t slash = path.rfind('/');
@@ -211,9 +218,7 @@ Result<Plan> make_plan(const PullOptions& options, const Settings& settings) {
                  "names are letters, digits, dots, dashes and underscores"};
   }
   if (!options.sha256.empty()) {
-    plan.sha256 = options.sha256;
-    std::transform(plan.sha256.begin(), plan.sha256.end(), plan.sha256.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    plan.sha256 = lower_case(options.sha256);
     plan.sha256_from = "given";
   }
   const std::string& reference = options.reference;
@@ -309,6 +314,7 @@ class Puller {
         part_(store_directory(settings) / (plan_.name + ".part")) {}
 
   Result<StoredModel> run() {
+    discard_linked_part();
     std::optional<Error> last;
     for (const Source& source : plan_.sources) {
       auto done = from(source);
@@ -427,7 +433,7 @@ class Puller {
       ProgressBar bar("verifying " + plan_.name, options_.quiet);
       TRY(record.sha256, sha256_of_file(part_, [&](uint64_t done) { bar.update(done, bytes); }));
     }
-    const std::string& expected = plan_.sha256.empty() ? hub_digest : plan_.sha256;
+    const std::string expected = lower_case(plan_.sha256.empty() ? hub_digest : plan_.sha256);
     if (!expected.empty()) {
       record.checked = plan_.sha256.empty() ? "hub" : plan_.sha256_from;
       if (record.sha256 != expected) {
@@ -468,6 +474,14 @@ class Puller {
     std::filesystem::remove(part_.string() + ".note", ignored);
   }
 
+  /// from_local() that was killed leaves a part that is somebody else's file as well: writing to
+  /// it would destroy the original.
+  void discard_linked_part() {
+    std::error_code failed;
+    const auto links = std::filesystem::hard_link_count(part_, failed);
+    if (!failed && links > 1) discard_part();
+  }
+
   void discard_empty_part() {
     std::error_code failed;
     if (std::filesystem::file_size(part_, failed) == 0 && !failed) discard_part();
@@ -484,6 +498,19 @@ class Puller {
   std::map<std::string, bool> answers_;
 };
 
+/// A model that is here already, unless the caller asks for bytes with another hash.
+Result<StoredModel> take_stored(StoredModel stored, const PullOptions& options) {
+  const std::string known = stored.record.has_value() ? stored.record->sha256 : "";
+  if (!options.sha256.empty() && lower_case(options.sha256) != known) {
+    return Error{Code::kCorrupt,
+                 fmt::format("{} is in the store already, with {}", stored.name,
+                             known.empty() ? "no recorded hash" : "SHA-256 " + known),
+                 fmt::format("remove it first (hadal rm {}), or give the new one another --name",
+                             stored.name)};
+  }
+  return stored;
+}
+
 }  // namespace
 
 std::string store_name_of(const std::string& reference) {
@@ -499,9 +526,10 @@ std::string store_name_of(const std::string& reference) {
 
 Result<StoredModel> pull(const PullOptions& options, const Settings& settings) {
   if (auto stored = find_stored(settings, options.name.empty() ? options.reference : options.name))
-    return *stored;
+    return take_stored(std::move(*stored), options);
   TRY(Plan plan, make_plan(options, settings));
-  if (auto stored = find_stored(settings, plan.name)) return *stored;
+  if (auto stored = find_stored(settings, plan.name))
+    return take_stored(std::move(*stored), options);
   std::error_code failed;
   std::filesystem::create_directories(store_directory(settings), failed);
   if (failed) {
@@ -513,7 +541,7 @@ Result<StoredModel> pull(const PullOptions& options, const Settings& settings) {
   TRY(const std::unique_ptr<PullLock> lock,
       PullLock::take(store_directory(settings) / ("." + plan.name + ".lock"), plan.name));
   if (auto stored = find_stored(settings, plan.name))
-    return *stored;  // the one we waited for brought it
+    return take_stored(std::move(*stored), options);  // the one we waited for brought it
   return Puller(std::move(plan), options, settings).run();
 }
 

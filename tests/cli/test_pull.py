@@ -365,6 +365,26 @@ def test_local_file():
         fails(pull(home, "no-such-model"), 1, "no-such-model")
 
 
+def test_original_of_a_link_is_safe():
+    """A part that a killed pull of a local file left is a link: a download must not write into it."""
+    with machine() as home:
+        original = home / "mine.gguf"
+        original.write_bytes(CONTENT[:1000])
+        store(home).parent.mkdir(parents=True)
+        store(home).with_suffix(".part").hardlink_to(original)
+        arrived(pull(home, "hf:" + HF_FILE, HF_ENDPOINT=Stub().url), home)
+        assert original.read_bytes() == CONTENT[:1000], "the original was overwritten"
+
+
+def test_stored_model_with_another_hash():
+    """--sha256 holds for a model that is here already, too; hashes are compared without case."""
+    with machine() as home:
+        hub = Stub(redirect_to=Stub().url, linked_etag=DIGEST.upper())
+        arrived(pull(home, "hf:" + HF_FILE, HF_ENDPOINT=hub.url), home)
+        assert pull(home, "hf:" + HF_FILE, "--sha256", DIGEST.upper()).code == 0
+        fails(pull(home, "hf:" + HF_FILE, "--sha256", "3" * 64), 1, "already", DIGEST, "hadal rm Model-Q4")
+
+
 def fake_pip(home, wheel):
     """A python3 whose pip hands out `wheel`."""
     tools = home / "bin"
