@@ -28,6 +28,8 @@ class PeerState {
   virtual void on_gone() {}
   /// WebSocket only: one text message.
   virtual void on_message(Exchange& exchange, std::string text);
+  /// WebSocket only: an answer is being made; a server that goes down waits for it.
+  virtual bool busy() const { return false; }
 };
 
 /// Network thread only. After finish() or reply() nothing more can be written.
@@ -44,6 +46,11 @@ class Exchange {
   virtual void abort_stream() = 0;
   /// Bytes that the client has not taken yet (beyond the socket's own buffers).
   virtual size_t unsent_bytes() const = 0;
+  /// Counts for the access log.
+  virtual void note_tokens(int64_t prompt, int64_t completion) {
+    (void)prompt;
+    (void)completion;
+  }
   virtual void attach(std::unique_ptr<PeerState> state) = 0;
   /// Null when nothing is attached.
   virtual PeerState* state() = 0;

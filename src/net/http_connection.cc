@@ -48,6 +48,27 @@ std::string new_request_id() {
   return id;
 }
 
+/// A path as the log shows it: no control bytes, no novel.
+std::string printable(std::string_view path) {
+  constexpr size_t kShown = 128;
+  std::string out(path.substr(0, kShown));
+  for (char& c : out) {
+    if (c <= ' ' || c > '~') c = '?';
+  }
+  return out.empty() ? "-" : out;
+}
+
+/// The header list that a page asks to send, when it is a plausible one: SDKs have many of their
+/// own.
+std::string allowed_headers(const std::string* wanted) {
+  constexpr std::string_view kUsual = "authorization, content-type, x-request-id";
+  const bool plausible = wanted != nullptr && !wanted->empty() && wanted->size() <= 1024 &&
+                         wanted->find_first_not_of(
+                             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST"
+                             "UVWXYZ0123456789-_, ") == std::string::npos;
+  return plausible ? *wanted : std::string(kUsual);
+}
+
 /// Header values come partly from our own data: no line break may pass.
 void append_header(std::string& out, std::string_view name, std::string_view value) {
   out += name;
@@ -75,6 +96,10 @@ class HttpConnection final : public Connection {
   void finish() override;
   void abort_stream() override;
   size_t unsent_bytes() const override { return outbox_.size() + sending_.size() - sent_; }
+  void note_tokens(int64_t prompt, int64_t completion) override {
+    prompt_tokens_ = prompt;
+    completion_tokens_ = completion;
+  }
 
  private:
   enum class Phase : uint8_t {
@@ -93,6 +118,7 @@ class HttpConnection final : public Connection {
   void parse();
   bool on_head();
   void on_parse_error(const boost::system::error_code& error);
+  bool check_framing(std::string& target);
   bool check_head(Router::Match& match);
   bool check_access(const Router::Match& match);
   bool reply_options(const Router::Match& match);
@@ -106,6 +132,7 @@ class HttpConnection final : public Connection {
   void on_flushed();
   void gone();
   void enter(Phase phase);
+  void log_access(bool complete) const;
 
   tcp::socket socket_;
   std::array<char, kReadBytes> read_buffer_;
@@ -125,14 +152,51 @@ class HttpConnection final : public Connection {
   bool streaming_ = false;
   bool event_stream_ = false;
   bool aborted_ = false;
-  int64_t since_ = 0;        ///< when the phase began, or its last progress
-  int64_t body_since_ = 0;   ///< end of the head
-  int64_t write_since_ = 0;  ///< last progress of writing
+  int status_ = 0;
+  int64_t prompt_tokens_ = -1;  ///< -1: nothing was generated
+  int64_t completion_tokens_ = 0;
+  int64_t request_since_ = 0;  ///< first byte of the request
+  int64_t handed_over_ = 0;    ///< to the handler; 0: not yet
+  int64_t since_ = 0;          ///< when the phase began, or its last progress
+  int64_t body_since_ = 0;     ///< end of the head
+  int64_t write_since_ = 0;    ///< last progress of writing
 };
 
 void HttpConnection::enter(Phase phase) {
   phase_ = phase;
   since_ = server_.now();
+  if (phase == Phase::kHead) request_since_ = since_;
+}
+
+/// One line per request: never content, nor the query, which may hold secrets. Probes and pages
+/// that went well are for debugging only.
+void HttpConnection::log_access(bool complete) const {
+  const bool dull = complete && status_ < 400 && route_ != nullptr &&
+                    route_->scope == Scope::kPublic && prompt_tokens_ < 0;
+  const LogLevel level = dull ? LogLevel::kDebug : LogLevel::kInfo;
+  const std::string method = request_.method.empty() ? "-" : request_.method;
+  const std::string path = printable(request_.path);
+  const int64_t ms = (server_.now() - request_since_) / 1000;
+  const std::string_view end = complete && !aborted_ ? "complete" : "cut";
+  if (prompt_tokens_ < 0) {
+    log_event(level, "request",
+              {{"method", method},
+               {"path", path},
+               {"status", status_},
+               {"ms", ms},
+               {"end", end},
+               {"id", request_.request_id}});
+    return;
+  }
+  log_event(level, "request",
+            {{"method", method},
+             {"path", path},
+             {"status", status_},
+             {"ms", ms},
+             {"end", end},
+             {"prompt_tokens", prompt_tokens_},
+             {"completion_tokens", completion_tokens_},
+             {"id", request_.request_id}});
 }
 
 void HttpConnection::start() {
@@ -155,6 +219,9 @@ void HttpConnection::begin_request() {
   request_ = {};
   route_ = nullptr;
   streaming_ = event_stream_ = aborted_ = head_only_ = http10_ = false;
+  status_ = 0;
+  prompt_tokens_ = -1;
+  completion_tokens_ = handed_over_ = 0;
   enter(Phase::kIdle);
 }
 
@@ -251,6 +318,7 @@ bool HttpConnection::on_head() {
     refuse(431, "too_many_headers", "The request has more than 100 header fields.");
     return false;
   }
+  if (!check_framing(target)) return false;
   const size_t question = target.find('?');
   request_.path = target.substr(0, question);
   if (question != std::string::npos) request_.query = target.substr(question + 1);
@@ -272,6 +340,42 @@ bool HttpConnection::on_head() {
   const std::string* expect = request_.header("expect");
   if (expect != nullptr && ascii_lower(*expect) == "100-continue" && !parser_->is_done()) {
     send("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+  return true;
+}
+
+/// What HTTP/1.1 asks of every request beyond its grammar. An absolute target is made relative.
+bool HttpConnection::check_framing(std::string& target) {
+  const auto hosts =
+      std::count_if(request_.headers.begin(), request_.headers.end(),
+                    [](const auto& field) { return ascii_lower(field.first) == "host"; });
+  if (hosts > 1 || (hosts == 0 && !http10_)) {
+    refuse(400, "bad_host", "An HTTP/1.1 request has exactly one Host header.");
+    return false;
+  }
+  const size_t scheme = target.find("://");
+  if (scheme != std::string::npos && (ascii_lower(target.substr(0, scheme)) == "http" ||
+                                      ascii_lower(target.substr(0, scheme)) == "https")) {
+    const size_t path = target.find_first_of("/?", scheme + 3);
+    const std::string authority = target.substr(scheme + 3, path - scheme - 3);
+    target = path == std::string::npos ? "/" : target.substr(path);
+    if (target.front() == '?') target.insert(0, "/");
+    // The authority of the target counts, not the Host header (RFC 9112, 3.2.2).
+    for (auto& [name, value] : request_.headers) {
+      if (ascii_lower(name) == "host") value = authority;
+    }
+    if (hosts == 0) request_.headers.emplace_back("Host", authority);
+  }
+  const std::string* transfer = request_.header("transfer-encoding");
+  if (transfer != nullptr && ascii_lower(*transfer) != "chunked") {
+    keep_alive_ = false;
+    refuse(501, "unsupported_transfer_encoding", "Only chunked transfer encoding is understood.");
+    return false;
+  }
+  const std::string* encoding = request_.header("content-encoding");
+  if (encoding != nullptr && !encoding->empty() && ascii_lower(*encoding) != "identity") {
+    refuse(415, "unsupported_encoding", "Send the body without Content-Encoding.");
+    return false;
   }
   return true;
 }
@@ -304,7 +408,7 @@ bool HttpConnection::reply_options(const Router::Match& match) {
   if (request_.header("origin") != nullptr) {
     headers.emplace_back("Access-Control-Allow-Methods", match.allow);
     headers.emplace_back("Access-Control-Allow-Headers",
-                         "authorization, content-type, x-request-id");
+                         allowed_headers(request_.header("access-control-request-headers")));
     headers.emplace_back("Access-Control-Max-Age", "600");
   }
   keep_alive_ = keep_alive_ && parser_->is_done();
@@ -341,6 +445,8 @@ void HttpConnection::begin_upgrade(const Route* route) {
   phase_ = Phase::kUpgrading;
   Upgrade upgrade;
   upgrade.route = route;
+  status_ = 101;
+  log_access(true);
   upgrade.serial = serial_ + 1;
   upgrade.head = "GET " + request_.path + " HTTP/1.1\r\n";
   for (const auto& [name, value] : request_.headers) append_header(upgrade.head, name, value);
@@ -354,6 +460,7 @@ void HttpConnection::begin_upgrade(const Route* route) {
 void HttpConnection::dispatch() {
   request_.body = std::move(parser_->get().body());
   enter(Phase::kAnswering);
+  handed_over_ = since_;
   server_.request_count.fetch_add(1, std::memory_order_relaxed);
   HttpRequest request = request_;
   request_.body.clear();
@@ -396,7 +503,13 @@ std::string HttpConnection::head_bytes(int status, std::string_view type,
   if (origin != nullptr && is_loopback_host(host_of(origin->substr(
                                std::min(origin->size(), origin->find("://") + 3))))) {
     append_header(out, "Access-Control-Allow-Origin", *origin);
+    append_header(out, "Access-Control-Expose-Headers",
+                  "x-request-id, openai-processing-ms, retry-after, retry-after-ms");
     append_header(out, "Vary", "Origin");
+  }
+  if (handed_over_ > 0) {
+    const int64_t ms = (server_.now() - handed_over_) / 1000;
+    append_header(out, "openai-processing-ms", std::to_string(ms));
   }
   for (const auto& [name, value] : headers) append_header(out, name, value);
   append_header(out, "Connection", keep_alive_ ? "keep-alive" : "close");
@@ -406,6 +519,7 @@ std::string HttpConnection::head_bytes(int status, std::string_view type,
 void HttpConnection::reply(HttpReply reply) {
   if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
   if (server_.draining) keep_alive_ = false;
+  status_ = reply.status;
   std::string bytes = head_bytes(reply.status, reply.content_type, reply.headers);
   if (reply.status != 204 && reply.status != 304) {
     append_header(bytes, "Content-Length", std::to_string(reply.body.size()));
@@ -420,6 +534,7 @@ void HttpConnection::reply(HttpReply reply) {
 void HttpConnection::start_stream(StreamHead head) {
   if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
   streaming_ = true;
+  status_ = head.status;
   event_stream_ = head.content_type.starts_with("text/event-stream");
   if (http10_ || server_.draining) keep_alive_ = false;
   std::string bytes = head_bytes(head.status, head.content_type, head.headers);
@@ -502,6 +617,7 @@ void HttpConnection::on_written(const boost::system::error_code& error, size_t b
 }
 
 void HttpConnection::on_flushed() {
+  log_access(true);
   if (!keep_alive_ || server_.draining) {
     boost::system::error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
@@ -530,6 +646,7 @@ void HttpConnection::gone() {
 
 void HttpConnection::close() {
   if (closed_ || phase_ == Phase::kUpgrading) return;
+  if (busy()) log_access(false);
   abandon();
   closed_ = true;
   ++serial_;  // posts to the old exchange find nothing

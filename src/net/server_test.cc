@@ -251,6 +251,45 @@ TEST_F(ServerTest, ForeignHostAndOriginAreRefused) {
           .starts_with("HTTP/1.1 403"));
 }
 
+// Goal: a page on a loopback origin may call with whatever headers its SDK adds, and read the
+// answer.
+TEST_F(ServerTest, LoopbackPagesPassThePreflight) {
+  start();
+  const std::string reply =
+      ask("OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:5173\r\n"
+          "Access-Control-Request-Method: POST\r\n"
+          "Access-Control-Request-Headers: content-type,x-stainless-os\r\n\r\n");
+  EXPECT_TRUE(reply.starts_with("HTTP/1.1 204")) << reply;
+  EXPECT_NE(reply.find("Access-Control-Allow-Origin: http://localhost:5173\r\n"),
+            std::string::npos);
+  EXPECT_NE(reply.find("Access-Control-Allow-Headers: content-type,x-stainless-os\r\n"),
+            std::string::npos);
+  EXPECT_TRUE(ask("OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.com\r\n\r\n")
+                  .starts_with("HTTP/1.1 403"));
+}
+
+// Goal: one Host, a known transfer coding, an unpacked body; an absolute target names the host.
+TEST_F(ServerTest, FramingOfRequests) {
+  start();
+  const std::pair<const char*, const char*> cases[] = {
+      {"GET /hello HTTP/1.1\r\n\r\n", "400"},
+      {"GET /hello HTTP/1.0\r\n\r\n", "200"},
+      {"GET /hello HTTP/1.1\r\nHost: localhost\r\nHost: evil.com\r\n\r\n", "400"},
+      {"GET http://localhost/hello HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"},
+      {"GET http://evil.com/hello HTTP/1.1\r\nHost: localhost\r\n\r\n", "421"},
+      {"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n", "404"},
+      {"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"},
+      {"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\n"
+       "Content-Length: 2\r\n\r\nhi",
+       "415"},
+      {"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: identity\r\n"
+       "Content-Length: 2\r\n\r\nhi",
+       "200"}};
+  for (const auto& [bytes, status] : cases) {
+    EXPECT_TRUE(ask(bytes).substr(9).starts_with(status)) << bytes;
+  }
+}
+
 TEST_F(ServerTest, KeyIsAskedForAfterRouting) {
   ServerOptions options;
   options.authorized = [](const HttpRequest& request) {
@@ -479,6 +518,26 @@ TEST_F(ServerTest, WebSocketPingFloodIsEnded) {
   for (int i = 0; i < 1000 && client.send(ping); ++i) {
   }
   EXPECT_TRUE(eventually([&] { return gone_ == 1; }));
+}
+
+// Goal: a message in thousands of crumbs ends the socket with "policy", a binary one with
+// "unsupported data".
+TEST_F(ServerTest, WebSocketRefusesCrumbsAndBytes) {
+  start();
+  TestClient crumbs(server_->port());
+  crumbs.send(kUpgradeRequest);
+  crumbs.read_until("\r\n\r\n");
+  crumbs.send(std::string("\x01\x81\x01\x02\x03\x04x", 7));
+  const std::string crumb("\x00\x81\x01\x02\x03\x04x", 7);
+  for (int i = 0; i < 500 && crumbs.send(crumb); ++i) {
+  }
+  EXPECT_EQ(crumbs.read_until("\x88\x02\x03\xf0"), "\x88\x02\x03\xf0");
+  crumbs.hang_up();
+  TestClient bytes(server_->port());
+  bytes.send(kUpgradeRequest);
+  bytes.read_until("\r\n\r\n");
+  bytes.send(std::string("\x82\x81\x01\x02\x03\x04x", 7));
+  EXPECT_EQ(bytes.read_until("\x88\x02\x03\xeb"), "\x88\x02\x03\xeb");
 }
 
 TEST_F(ServerTest, PlainRequestToASocketPath) {

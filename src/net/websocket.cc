@@ -16,6 +16,9 @@ namespace http = boost::beast::http;
 namespace websocket = boost::beast::websocket;
 
 constexpr size_t kWebSocketUnsentBytes = 4 * limits::kMiB;
+/// Reads (fragments, or pieces of them) of one message: so many, and one more for so many bytes.
+constexpr size_t kReadsFree = 64;
+constexpr size_t kReadBytesMean = 128;
 
 class WebSocketConnection final : public Connection {
  public:
@@ -25,8 +28,11 @@ class WebSocketConnection final : public Connection {
   }
 
   void start() override;
-  void on_tick(int64_t) override {}  // Beast's own timer pings idle peers and drops dead ones
-  void drain() override { finish(); }
+  /// Beast's own timer pings idle peers and drops dead ones; here only an end that waits.
+  void on_tick(int64_t) override {
+    if (draining_) drain();
+  }
+  void drain() override;
   void close() override;
   bool busy() const override { return !closed_; }
 
@@ -40,6 +46,7 @@ class WebSocketConnection final : public Connection {
  private:
   void read();
   void on_read(const boost::system::error_code& error);
+  void refuse(websocket::close_code code);
   void write_next();
   void count_ping();
 
@@ -51,9 +58,12 @@ class WebSocketConnection final : public Connection {
   size_t unsent_ = 0;
   int64_t ping_window_ = 0;  ///< when counting of pings began anew
   int pings_ = 0;
+  size_t reads_ = 0;  ///< of the message that is coming in
+  websocket::close_code close_code_ = websocket::close_code::normal;
   bool open_ = false;
   bool writing_ = false;
   bool finishing_ = false;
+  bool draining_ = false;
 };
 
 void WebSocketConnection::start() {
@@ -99,7 +109,7 @@ void WebSocketConnection::count_ping() {
 
 void WebSocketConnection::read() {
   ++pending_;
-  stream_.async_read(buffer_, [this](const boost::system::error_code& error, size_t) {
+  stream_.async_read_some(buffer_, 0, [this](const boost::system::error_code& error, size_t) {
     --pending_;
     on_read(error);
     server_.release(id_);
@@ -112,11 +122,37 @@ void WebSocketConnection::on_read(const boost::system::error_code& error) {
     close();
     return;
   }
+  if (!stream_.is_message_done()) {
+    // A message in crumbs costs us a turn of the loop for each.
+    if (++reads_ > kReadsFree + buffer_.size() / kReadBytesMean) {
+      refuse(websocket::close_code::policy_error);
+    } else {
+      read();
+    }
+    return;
+  }
+  reads_ = 0;
+  if (stream_.got_binary()) {
+    refuse(websocket::close_code::unknown_data);
+    return;
+  }
   const auto bytes = buffer_.cdata();
   std::string text(static_cast<const char*>(bytes.data()), bytes.size());
   buffer_.consume(buffer_.size());
   if (state_ != nullptr && !finishing_) state_->on_message(*this, std::move(text));
   if (!closed_) read();
+}
+
+void WebSocketConnection::refuse(websocket::close_code code) {
+  close_code_ = code;
+  finish();
+}
+
+/// A running answer may end first; the server's own deadline ends the waiting.
+void WebSocketConnection::drain() {
+  draining_ = true;
+  if (state_ != nullptr && state_->busy()) return;
+  if (!finishing_) refuse(websocket::close_code::going_away);
 }
 
 void WebSocketConnection::write(std::string bytes) {
@@ -136,7 +172,7 @@ void WebSocketConnection::write_next() {
     if (!finishing_) return;
     ++pending_;
     writing_ = true;
-    stream_.async_close(websocket::close_code::normal, [this](const boost::system::error_code&) {
+    stream_.async_close(close_code_, [this](const boost::system::error_code&) {
       --pending_;
       close();
       server_.release(id_);
