@@ -70,6 +70,7 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
                                          options.context, model.model->n_ctx_train()));
   Engine engine(*model.model, {.n_ctx = context, .max_batch = 1}, Env::real());
   GenerateRequest request;
+  const bool continuation = options.raw && continues_text(*model.tokenizer, ids);
   request.prompt = std::move(ids);
   request.sampling = options.sampling.params();
   request.max_tokens = options.max_tokens;
@@ -78,7 +79,8 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
     print_out(text);
     std::fflush(stdout);
   };
-  TRY(const Generated out, generate(engine, *model.tokenizer, std::move(request), stream, nullptr));
+  TRY(const Generated out,
+      generate(engine, *model.tokenizer, std::move(request), stream, nullptr, continuation));
   if (options.json) {
     print_result(out);
   } else {

@@ -58,16 +58,20 @@ class InboxSink final : public TokenSink {
 
 }  // namespace
 
+bool continues_text(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
+  return !prompt.empty() && tokenizer.kind(prompt.back()) != TokenKind::kControl;
+}
+
 Result<Generated> generate(Engine& engine, const Tokenizer& tokenizer, GenerateRequest request,
                            const std::function<void(std::string_view)>& on_text,
-                           const std::atomic<bool>* stopped) {
+                           const std::atomic<bool>* stopped, bool continuation) {
   const auto ends = tokenizer.end_of_generation();
   request.stop_ids.insert(request.stop_ids.end(), ends.begin(), ends.end());
   Inbox inbox;  // outlives the sink's use: nothing comes after on_finish
   TRY(const RequestId id, engine.submit(std::move(request), std::make_unique<InboxSink>(inbox)));
 
   Generated out;
-  Detokenizer characters(tokenizer);
+  Detokenizer characters(tokenizer, false, continuation);
   const auto hand_on = [&](const std::string& text) {
     out.text += text;
     if (on_text && !text.empty()) on_text(text);

@@ -2,6 +2,7 @@
 /// One request through the engine, from a thread that waits for it: run and chat.
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,11 +20,16 @@ struct Generated {
   FinishEvent finish;
 };
 
+/// Whether an answer to `prompt` goes on with its text: the last token is a piece of text. After a
+/// control token, or nothing, a new text begins.
+bool continues_text(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
+
 /// Submits `request` and waits for its end, handing on whole characters as they come. When
 /// `stopped` (may be null) becomes true the request is cancelled and what is there is returned.
+/// `continuation`: see Detokenizer.
 Result<Generated> generate(Engine& engine, const Tokenizer& tokenizer, GenerateRequest request,
                            const std::function<void(std::string_view)>& on_text,
-                           const std::atomic<bool>* stopped);
+                           const std::atomic<bool>* stopped, bool continuation = false);
 
 /// The prompt of a conversation: the model's template over `variables` (messages,
 /// add_generation_prompt, ...), then ids, BOS included. `rendered` (may be null) gets the text.

@@ -14,6 +14,7 @@ struct OutputOptions {
   bool split_reasoning = false;  ///< off: everything is content
   bool starts_inside = false;    ///< the prompt left a <think> open
   bool show_special = false;
+  bool continues_text = false;  ///< the prompt ends in text that the answer goes on with
 };
 
 /// Not thread-safe. Borrows the tokenizer.
@@ -21,7 +22,7 @@ class ChoiceOutput {
  public:
   ChoiceOutput(const Tokenizer& tokenizer, const OutputOptions& options,
                std::vector<std::string> stops)
-      : detokenizer_(tokenizer, options.show_special),
+      : detokenizer_(tokenizer, options.show_special, options.continues_text),
         splitter_(options.starts_inside),
         filter_(std::move(stops)),
         split_(options.split_reasoning) {}

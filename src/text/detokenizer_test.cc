@@ -67,5 +67,13 @@ TEST(Detokenizer, DropsTheLeadingBlankOnce) {
   EXPECT_EQ(out.finish(), "");
 }
 
+// Goal: after other text the blank of a SentencePiece token is a blank of the text.
+TEST(Detokenizer, KeepsTheBlankOfAContinuation) {
+  const auto t = std::move(Tokenizer::create(sentencepiece_spec({"▁a"}))).value();
+  Detokenizer out(*t, false, true);
+  EXPECT_EQ(out.push(259), " a");
+  EXPECT_EQ(out.push(259), " a");
+}
+
 }  // namespace
 }  // namespace hadal

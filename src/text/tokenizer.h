@@ -101,8 +101,10 @@ class Tokenizer {
 /// One per stream; not thread-safe.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, bool show_control = false)
-      : tokenizer_(tokenizer), show_control_(show_control) {}
+  /// `continues_text`: the ids go on with a text, so a blank at their start belongs to it.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool show_control = false,
+                       bool continues_text = false)
+      : tokenizer_(tokenizer), show_control_(show_control), first_(!continues_text) {}
   /// The characters that `id` completes (may be empty). Invalid UTF-8 comes out as U+FFFD: one for
   /// every longest beginning of a character, as Python's errors="replace" does, however the bytes
   /// are spread over tokens.
@@ -113,7 +115,7 @@ class Detokenizer {
  private:
   const Tokenizer& tokenizer_;
   bool show_control_;
-  bool first_ = true;
+  bool first_;  ///< nothing came yet that a leading blank could be dropped from
   std::string pending_;
 };
 

@@ -22,6 +22,16 @@ def value(kind, content):
     return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], content)
 
 
+def sentencepiece(pieces):
+    """Changes that make a model's vocabulary a SentencePiece one: <unk> <s> </s> 0 1 ... , then `pieces`."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *pieces]
+    kinds = [2, 3, 3] + [6] * 256 + [1] * len(pieces)
+    return [("tokenizer.ggml.model", STRING, "llama"), ("tokenizer.ggml.pre", STRING, "default"),
+            ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)), ("tokenizer.ggml.token_type", ARRAY, (I32, kinds)),
+            ("tokenizer.ggml.scores", ARRAY, (F32, [-float(i) for i in range(len(tokens))])),
+            ("tokenizer.ggml.bos_token_id", U32, 1), ("tokenizer.ggml.eos_token_id", U32, 2)]
+
+
 def byte_alphabet():
     """The printable stand-ins of byte-level BPE: byte 32 is U+0120, and so on."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]

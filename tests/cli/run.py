@@ -136,6 +136,21 @@ def test_run():
     fails(hadal("run", "--model", MODEL, "--prompt", "x", "--ctx", "1000"), 1, "1000", "64")
 
 
+def test_run_keeps_a_blank():
+    """A SentencePiece word that goes on with raw text keeps its blank; an answer begins without."""
+    words = [f"▁w{i}" for i in range(400)]
+    path = files.write_model(DIR / "spm.gguf", vocab=259 + len(words), changes=files.sentencepiece(words))
+    seen = 0
+    for seed in range(8):
+        base = ("run", "--model", path, "--prompt", "w1", "-n", "2", "--temp", "1", "--seed", seed, "--json")
+        for run, blank in ((hadal(*base, "--raw"), " "), (hadal(*base), "")):
+            found = one_object(run)
+            if found["ids"] and found["ids"][0] >= 259:
+                seen += 1
+                assert found["text"].startswith(f"{blank}w{found['ids'][0] - 259}"), found
+    assert seen > 0
+
+
 def test_logits():
     """The last position's logits, sorted with --top, in id order with --all."""
     found = keys(hadal("logits", "--model", MODEL, "--ids", "1 2 3", "--json"), "n_vocab", "top")

@@ -222,7 +222,8 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
   if (out.prompts.size() * static_cast<size_t>(params.n) > size_t{limits::kPrompts}) {
     return invalid_param("n", "'n' times the number of prompts is more than 256.");
   }
-  out.output = {.split_reasoning = false, .show_special = params.show_special};
+  out.output = {
+      .split_reasoning = false, .show_special = params.show_special, .continues_text = true};
   const ReplyHead head{
       .id = new_id(env, "cmpl-"), .created = env.unix_micros() / 1'000'000, .model = model.id};
   out.writer = std::make_unique<CompletionWriter>(head, *model.tokenizer,

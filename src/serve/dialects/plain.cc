@@ -132,6 +132,7 @@ Checked plan_plain_body(const ServedModel& model, const json::object& body, Env&
       error->param = "prompt";
       return error;
     }
+    out.output.continues_text = true;
   }
   out.output.show_special = params.show_special;
   return std::nullopt;
@@ -148,6 +149,7 @@ class StreamSocket final : public GenerationHost {
     if (generation_ == nullptr || number != number_) return;
     advance(exchange, generation_->on_token(choice, event));
   }
+  bool busy() const override { return generation_ != nullptr || preparing_; }
   void on_finish(Exchange& exchange, uint64_t number, int choice,
                  const FinishEvent& event) override {
     if (generation_ == nullptr || number != number_) return;
