@@ -59,6 +59,8 @@ class HttpGeneration final : public GenerationHost {
 
  private:
   void advance(Exchange& exchange, std::string bytes) {
+    const Usage usage = generation_.usage();
+    exchange.note_tokens(usage.prompt_tokens, usage.completion_tokens);
     if (generation_.failure()) {
       fail(exchange, *generation_.failure());
       return;

@@ -92,12 +92,12 @@ class Generation {
   std::string whole();
   std::string error_bytes(const ApiError& error);
   const GenerationPlan& plan() const { return plan_; }
+  Usage usage() const;
 
  private:
   GenerateRequest request_for(const Choice& choice) const;
   void emit(std::string& out, Choice& choice, OutputPiece piece);
   void end_choice(std::string& out, Choice& choice, std::string reason);
-  Usage usage() const;
 
   const ServedModel& model_;
   TokenBackend& backend_;

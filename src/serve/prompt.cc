@@ -41,6 +41,18 @@ std::string token_text(const Tokenizer& tokenizer, std::optional<TokenId> id) {
   return id ? std::string(tokenizer.piece(*id, true)) : std::string();
 }
 
+/// Null contents become empty ones. False when there was none.
+bool fill_missing_content(json::object& variables) {
+  bool found = false;
+  for (json::value& message : variables["messages"].get_array()) {
+    json::value& content = message.get_object()["content"];
+    if (!content.is_null()) continue;
+    content = "";
+    found = true;
+  }
+  return found;
+}
+
 Checked render_template(const ServedModel& model, const Conversation& conversation, Env& env,
                         MarkedText& out) {
   const TemplateOptions options{.bos_token = token_text(*model.tokenizer, model.tokenizer->bos()),
@@ -49,6 +61,11 @@ Checked render_template(const ServedModel& model, const Conversation& conversati
   const json::object variables =
       conversation.variables(wants_argument_values(model.chat_template->source()));
   auto rendered = model.chat_template->render(variables, options);
+  if (!rendered.ok()) {
+    // Some templates add up texts without asking whether there are any: a call of a tool has none.
+    json::object filled = variables;
+    if (fill_missing_content(filled)) rendered = model.chat_template->render(filled, options);
+  }
   if (!rendered.ok()) {
     return ApiError{.status = 400,
                     .code = "template_error",

@@ -54,7 +54,8 @@ POST /tokenize
 {"content": "Hello 世界", "with_pieces": true}
 = json count >= 2
 = json max_model_len = 1024
-= json token_strs.0 = "Hello"
+= json tokens.0.piece = "Hello"
+= json tokens.0.id = 19556
 
 POST /tokenize
 {"prompt": "Hello"}

@@ -1,5 +1,6 @@
 #include "serve/dialects/tokens.h"
 
+#include "base/utf8.h"
 #include "serve/dialects/common.h"
 #include "serve/prompt.h"
 
@@ -34,6 +35,17 @@ Checked text_ids(const ServedModel& model, const json::object& body, std::vector
   return std::nullopt;
 }
 
+/// llama.cpp's shape: the text, or the bytes where they are no text by themselves.
+void append_piece(std::string& out, const Tokenizer& tokenizer, TokenId id) {
+  out += "{\"id\":" + std::to_string(id) + ",\"piece\":";
+  if (utf8_valid(tokenizer.piece(id, true))) {
+    append_token_text(out, tokenizer, id);
+  } else {
+    append_token_bytes(out, tokenizer, id);
+  }
+  out += "}";
+}
+
 }  // namespace
 
 Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env, std::string& out) {
@@ -53,16 +65,21 @@ Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env,
     return error;
   }
   bool pieces = false;
+  bool texts = false;
   if (Checked error = read_flag(body, "with_pieces", pieces)) return error;
-  if (Checked error = read_flag(body, "return_token_strs", pieces)) return error;
+  if (Checked error = read_flag(body, "return_token_strs", texts)) return error;
   out = "{\"tokens\":[";
   for (size_t i = 0; i < ids.size(); ++i) {
     if (i > 0) out.push_back(',');
-    out += std::to_string(ids[i]);
+    if (pieces) {
+      append_piece(out, *model.tokenizer, ids[i]);
+    } else {
+      out += std::to_string(ids[i]);
+    }
   }
   out += "],\"count\":" + std::to_string(ids.size()) +
          ",\"max_model_len\":" + std::to_string(model.n_ctx);
-  if (pieces) {
+  if (texts) {
     out += ",\"token_strs\":[";
     for (size_t i = 0; i < ids.size(); ++i) {
       if (i > 0) out.push_back(',');

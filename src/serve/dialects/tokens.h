@@ -11,7 +11,8 @@
 namespace hadal {
 
 /// {"content" | "prompt": text, "add_special": bool, "parse_special": bool} or {"messages": ...}
-/// -> {"tokens", "count", "max_model_len"} and, with "with_pieces" or "return_token_strs", texts.
+/// -> {"tokens", "count", "max_model_len"}. "with_pieces" makes tokens {"id", "piece"} objects,
+/// "return_token_strs" adds a list of texts.
 /// add_special (BOS) is on for "prompt" and off for "content", as those servers have it.
 Checked tokenize_body(const ServedModel& model, std::string_view body, Env& env, std::string& out);
 
