@@ -5,7 +5,7 @@
 set -euo pipefail
 
 group=${1:-build}
-build_packages=(g++ cmake ninja-build ccache mold git python3 python3-pip python3-venv ca-certificates
+build_packages=(g++ cmake ninja-build ccache mold git python3 python3-pip python3-venv ca-certificates curl
   libssl-dev libcurl4-openssl-dev libspdlog-dev libfmt-dev libcli11-dev libyaml-cpp-dev libzip-dev
   libedit-dev zlib1g-dev libgtest-dev)
 test_packages=(clang clang-format clang-tidy lld libclang-rt-14-dev chromium fonts-wqy-zenhei)
