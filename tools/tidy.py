@@ -125,11 +125,13 @@ def isa_rule(path, lines):
 
 
 def text_rule(path, lines):
-    host = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs|npmjs\.(com|org)|deb\.debian\.org|crates\.io|"
-                      r"proxy\.golang|repo1?\.maven")
+    # Written in halves, so that this file does not name them either.
+    names = ("py" "pi.org", "python" "hosted", "registry." "npmjs", "npm" "js.com", "npm" "js.org", "deb." "debian.org",
+             "crates" ".io", "proxy." "golang", "repo." "maven", "repo1." "maven")
+    host = re.compile("|".join(re.escape(name) for name in names))
     place = re.compile(r"(^|[^a-zA-Z0-9_.])/(root|home/[a-z]+|work|farm)/")
     for number, line in enumerate(lines, 1):
-        if path != "tools/tidy.py" and host.search(line):
+        if host.search(line):
             yield number, "names a package registry's host"
         if path != "tools/tidy.py" and place.search(line):
             yield number, "names a path of one machine"
