@@ -109,7 +109,9 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
   const std::string value = trimmed(line.substr(colon + 1));
   if (name == "etag") attempt.etag = value;
   if (name == "content-range") attempt.content_range = value;
-  if (name == "x-linked-etag" && is_sha256(bare_etag(value))) attempt.hub_sha256 = bare_etag(value);
+  // The first one counts: what the hub says, not the host that it sends us to.
+  if (name == "x-linked-etag" && attempt.hub_sha256.empty() && is_sha256(bare_etag(value)))
+    attempt.hub_sha256 = bare_etag(value);
   return size * count;
 }
 

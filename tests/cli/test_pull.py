@@ -180,6 +180,9 @@ def test_wrong_hash_is_thrown_away():
         fails(pull(home, "hf:" + HF_FILE, "-q", HF_ENDPOINT=hub.url), 1, "SHA-256", DIGEST, "0" * 64)
         assert [p.name for p in store(home).parent.iterdir()] == [".Model-Q4.lock"]
         fails(pull(home, Stub().url + "/plain/tiny.gguf", "-q", "--sha256", "1" * 64), 1, "1" * 64)
+        other = Stub(redirect_to=Stub().url, linked_etag=DIGEST)  # a host on the way cannot vouch for itself
+        hub = Stub(redirect_to=other.url, linked_etag="0" * 64)
+        fails(pull(home, "hf:" + HF_FILE, "-q", HF_ENDPOINT=hub.url), 1, "SHA-256", "0" * 64)
         given = arrived(pull(home, Stub().url + "/plain/tiny.gguf", "--sha256", DIGEST.upper(), "--name", "Model-Q4"), home)
         assert given["checked"] == "given", given
         fails(pull(home, "x", "--sha256", "abc"), 2, "64")
