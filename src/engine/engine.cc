@@ -58,6 +58,9 @@ Status check(const GenerateRequest& request, int64_t n_vocab, int64_t n_ctx) {
     return bad(fmt::format("{} stop ids, at most {} are allowed", request.stop_ids.size(),
                            limits::kStopIds));
   }
+  if (request.prompt_logprobs && request.sampling.top_logprobs < 0) {
+    return bad("prompt_logprobs needs top_logprobs");
+  }
   return validate(request.sampling, n_vocab);
 }
 

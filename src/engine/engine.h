@@ -55,6 +55,9 @@ class TokenSink {
   virtual ~TokenSink() = default;
   /// Not called for the token that ends generation (an end-of-generation or stop id).
   virtual void on_token(const TokenEvent& event) = 0;
+  /// For requests with prompt_logprobs: each token of the prompt but the first, in order, before
+  /// on_token.
+  virtual void on_prompt_token(const TokenEvent& event) { (void)event; }
   virtual void on_finish(const FinishEvent& event) = 0;
 };
 
@@ -66,6 +69,7 @@ struct GenerateRequest {
   bool ignore_eos = false;  ///< stop_ids are delivered like any other token
   /// End-of-generation ids of the vocabulary and the caller's own; unknown ids never match.
   std::vector<TokenId> stop_ids;
+  bool prompt_logprobs = false;  ///< needs sampling.top_logprobs >= 0; costs a head per token
 };
 
 /// Counters for /health and metrics; all totals since start.

@@ -606,6 +606,41 @@ TEST(EngineBatch, LogprobsReachTheSink) {
   }
 }
 
+// Goal: scored prompts get the model's own log-probability of every token, however the prompt is
+// cut, and the same answer as without.
+TEST(EngineBatch, PromptLogprobsAreThoseOfTheModel) {
+  struct ScoreSink final : RecordingSink {
+    ScoreSink(Received& received, std::vector<TokenEvent>& out)
+        : RecordingSink(received), scores(out) {}
+    void on_prompt_token(const TokenEvent& event) override { scores.push_back(event); }
+    std::vector<TokenEvent>& scores;
+  };
+  FakeModel model;
+  VirtualEnv env;
+  Received got;
+  std::vector<TokenEvent> scores;
+  GenerateRequest request = make_request(75, 4, 2);
+  request.sampling.top_logprobs = 1;
+  request.prompt_logprobs = true;
+  {
+    Engine engine(model, {.n_ctx = 96, .max_batch = 2, .max_step_tokens = 40}, env);
+    ASSERT_TRUE(engine.submit(request, std::make_unique<ScoreSink>(got, scores)).ok());
+    EXPECT_EQ(got.wait_finish().reason, FinishReason::kLength);
+  }
+  EXPECT_EQ(got.ids(), expected_ids(request, 4));
+  ASSERT_EQ(scores.size(), 74u);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const auto before = request.prompt.begin() + static_cast<ptrdiff_t>(i) + 1;
+    const std::vector<float> logits = FakeModel::logits_after({request.prompt.begin(), before});
+    double total = 0;
+    for (const float x : logits) total += std::exp(static_cast<double>(x));
+    const TokenId id = request.prompt[i + 1];
+    EXPECT_EQ(scores[i].id, id);
+    EXPECT_NEAR(scores[i].logprob, logits[static_cast<size_t>(id)] - std::log(total), 1e-4) << i;
+    ASSERT_EQ(scores[i].top.size(), 1u);
+  }
+}
+
 TEST(EngineOptions, UnusableOnesAreRaised) {
   FakeModel model;
   VirtualEnv env;

@@ -64,6 +64,8 @@ class Sampler {
   /// may be chosen, in which case the state is unchanged. -inf means banned; +inf takes all
   /// probability.
   Result<Sampled> sample(std::span<float> logits, std::span<const TokenId> masked);
+  /// The log-probabilities of a choice made elsewhere; the state stays as it is.
+  Result<Sampled> score(std::span<float> logits, TokenId id);
 
  private:
   void adjust(std::span<float> logits, std::span<const TokenId> masked);

@@ -83,6 +83,21 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
   return out;
 }
 
+Result<Sampled> Sampler::score(std::span<float> logits, TokenId id) {
+  RowScan row = scan_row(logits);
+  if (row.has_nan) return Error{Code::kInternal, "the model computed logits that are not numbers"};
+  if (row.max > kLargest) {
+    for (float& x : logits) x = x > kLargest ? kLargest : x;
+    row.max = kLargest;
+  }
+  if (row.max == kBanned) return Error{Code::kInternal, "the model ruled out every token"};
+  Sampled out;
+  out.id = id;
+  report(logits, row.max, out);
+  out.logprob = clamp_finite(logits[index_of(id)] - row.max + out.logprob);
+  return out;
+}
+
 /// Leaves -log(sum exp(logit - max)) in out.logprob, which sample() completes.
 void Sampler::report(std::span<const float> logits, float row_max, Sampled& out) {
   weights_.resize(logits.size());

@@ -7,6 +7,12 @@
 #include "base/log.h"
 
 namespace hadal {
+namespace {
+
+/// Prompt tokens of one request that are scored in one step: each needs a row of logits.
+constexpr int64_t kScoredTokens = 32;
+
+}  // namespace
 
 std::vector<int64_t> share_budget(std::span<const int64_t> pending, int64_t budget) {
   std::vector<int64_t> shares;
@@ -59,9 +65,12 @@ void Scheduler::step() {
   const int64_t now = env_.now_micros();
   for (const Part& part : parts) part.row->begin(now);
 
-  const auto wanting =
-      std::count_if(parts.begin(), parts.end(), [](const Part& part) { return part.wants_logits; });
+  int64_t wanting = 0;
+  for (const Part& part : parts) wanting += part.logits;
   const size_t n_vocab = static_cast<size_t>(model_.n_vocab());
+  if (static_cast<size_t>(wanting) * n_vocab > logits_.size()) {
+    logits_.resize(static_cast<size_t>(wanting) * n_vocab);
+  }
   const std::span<float> logits(logits_.data(), static_cast<size_t>(wanting) * n_vocab);
   const Status status = model_.forward(batch_, kv_, logits);
   if (!status.ok()) {
@@ -78,9 +87,9 @@ void Scheduler::step() {
     }
     if (!part.row->decoding()) counts_.prompt_tokens += static_cast<uint64_t>(part.tokens);
     part.row->fed += part.tokens;
-    if (!part.wants_logits) continue;
-    deliver(*part.row, logits.subspan(next_logits * n_vocab, n_vocab));
-    ++next_logits;
+    const auto rows = static_cast<size_t>(part.logits);
+    deliver_all(part, logits.subspan(next_logits * n_vocab, rows * n_vocab));
+    next_logits += rows;
   }
   report();
   drop_ended();
@@ -90,8 +99,11 @@ std::vector<Scheduler::Part> Scheduler::plan() const {
   std::vector<Part> parts;
   std::vector<int64_t> pending;
   for (const auto& row : rows_) {
-    if (row->decoding()) parts.push_back({row.get(), 1, true});
-    if (!row->decoding()) pending.push_back(row->pending());
+    if (row->decoding()) parts.push_back({row.get(), 1, 1});
+    if (!row->decoding()) {
+      const bool scored = row->request.prompt_logprobs;
+      pending.push_back(scored ? std::min(row->pending(), kScoredTokens) : row->pending());
+    }
   }
   const int64_t budget = options_.max_step_tokens - static_cast<int64_t>(parts.size());
   const std::vector<int64_t> shares = share_budget(pending, budget);
@@ -99,9 +111,10 @@ std::vector<Scheduler::Part> Scheduler::plan() const {
   for (const auto& row : rows_) {
     if (row->decoding()) continue;
     const int64_t tokens = shares[prefill];
-    const bool whole = tokens == pending[prefill];
+    const bool whole = tokens == row->pending();
     ++prefill;
-    if (tokens > 0) parts.push_back({row.get(), tokens, whole});
+    const int64_t logits = row->request.prompt_logprobs ? tokens : int64_t{whole};
+    if (tokens > 0) parts.push_back({row.get(), tokens, logits});
   }
   CHECK(!parts.empty());
   return parts;
@@ -119,8 +132,27 @@ void Scheduler::fill_batch(std::span<const Part> parts) {
       batch_.rows.push_back({.token = part.row->token_at(position),
                              .position = static_cast<int32_t>(position),
                              .sequence = sequence,
-                             .wants_logits = part.wants_logits && position == end - 1});
+                             .wants_logits = position >= end - part.logits});
     }
+  }
+}
+
+/// Tokens of a scored prompt, and what comes behind it.
+void Scheduler::deliver_all(const Part& part, std::span<float> logits) {
+  Row& row = *part.row;
+  const size_t n_vocab = static_cast<size_t>(model_.n_vocab());
+  const auto prompt_tokens = static_cast<int64_t>(row.request.prompt.size());
+  for (int64_t i = 0; i < part.logits && row.slot >= 0; ++i) {
+    const std::span<float> one = logits.subspan(static_cast<size_t>(i) * n_vocab, n_vocab);
+    const int64_t next = row.fed - part.logits + i + 1;
+    if (next >= prompt_tokens) {
+      deliver(row, one);
+      return;
+    }
+    const TokenId id = row.request.prompt[static_cast<size_t>(next)];
+    Result<Sampled> scored = row.sampler.score(one, id);
+    if (!scored.ok()) return end(row, FinishReason::kError, scored.error().message);
+    row.sink->on_prompt_token({id, scored.value().logprob, std::move(scored.value().top)});
   }
 }
 

@@ -39,12 +39,13 @@ class Scheduler {
   struct Part {
     Row* row;
     int64_t tokens;
-    bool wants_logits;
+    int64_t logits;  ///< so many of its last tokens want logits
   };
 
   std::vector<Part> plan() const;
   void fill_batch(std::span<const Part> parts);
   void deliver(Row& row, std::span<float> logits);
+  void deliver_all(const Part& part, std::span<float> logits);
   void end(Row& row, FinishReason reason, std::string error = {});
   void report();
   void drop_ended();
