@@ -646,7 +646,7 @@ void HttpConnection::gone() {
 
 void HttpConnection::close() {
   if (closed_ || phase_ == Phase::kUpgrading) return;
-  if (busy()) log_access(false);
+  if (busy()) log_access(phase_ == Phase::kFlushing);
   abandon();
   closed_ = true;
   ++serial_;  // posts to the old exchange find nothing

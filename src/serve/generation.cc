@@ -1,6 +1,7 @@
 #include "serve/generation.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -14,7 +15,10 @@ class PeerSink final : public TokenSink {
   PeerSink(const PeerRef& peer, uint64_t number, int choice)
       : peer_(peer), number_(number), choice_(choice) {}
 
+  void on_prompt_token(const TokenEvent& event) override { scores_.push_back(event); }
+
   void on_token(const TokenEvent& event) override {
+    hand_scores_over();
     peer_.post([number = number_, choice = choice_, event](Exchange& exchange) {
       auto* host = static_cast<GenerationHost*>(exchange.state());
       if (host != nullptr) host->on_token(exchange, number, choice, event);
@@ -22,6 +26,7 @@ class PeerSink final : public TokenSink {
   }
 
   void on_finish(const FinishEvent& event) override {
+    hand_scores_over();
     peer_.post([number = number_, choice = choice_, event](Exchange& exchange) {
       auto* host = static_cast<GenerationHost*>(exchange.state());
       if (host != nullptr) host->on_finish(exchange, number, choice, event);
@@ -29,9 +34,19 @@ class PeerSink final : public TokenSink {
   }
 
  private:
+  void hand_scores_over() {
+    if (scores_.empty()) return;
+    peer_.post([choice = choice_, scores = std::move(scores_)](Exchange& exchange) mutable {
+      auto* host = static_cast<GenerationHost*>(exchange.state());
+      if (host != nullptr) host->on_prompt_scores(choice, std::move(scores));
+    });
+    scores_.clear();
+  }
+
   PeerRef peer_;
   uint64_t number_;
   int choice_;
+  std::vector<TokenEvent> scores_;
 };
 
 /// The state of an HTTP exchange that generates. Calls that end the exchange destroy this object,
@@ -51,6 +66,10 @@ class HttpGeneration final : public GenerationHost {
 
   void on_token(Exchange& exchange, uint64_t, int choice, const TokenEvent& event) override {
     advance(exchange, generation_.on_token(choice, event));
+  }
+
+  void on_prompt_scores(int choice, std::vector<TokenEvent> scores) override {
+    generation_.on_prompt_scores(choice, std::move(scores));
   }
 
   void on_finish(Exchange& exchange, uint64_t, int choice, const FinishEvent& event) override {
@@ -114,6 +133,11 @@ Generation::Generation(const ServedModel& model, TokenBackend& backend, Generati
       choice.prompt = static_cast<int>(prompt);
       choice.output =
           std::make_unique<ChoiceOutput>(*model_.tokenizer, plan_.output, plan_.params.stop);
+      if (plan_.params.echo && plan_.params.logprobs) {
+        // Nothing comes before the first token of a prompt, so it has no probability.
+        choice.logprobs.push_back({.id = plan_.prompts[prompt].front(),
+                                   .logprob = std::numeric_limits<float>::quiet_NaN()});
+      }
       choices_.push_back(std::move(choice));
     }
   }
@@ -133,6 +157,7 @@ GenerateRequest Generation::request_for(const Choice& choice) const {
   // Choices of one seeded request differ from each other, and are the same every time.
   if (request.sampling.seed) *request.sampling.seed += static_cast<uint64_t>(choice.index);
   const int64_t room = model_.n_ctx - static_cast<int64_t>(request.prompt.size());
+  request.prompt_logprobs = params.echo && params.logprobs;
   request.max_tokens = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
   request.min_tokens = std::min(params.min_tokens, request.max_tokens);
   request.ignore_eos = params.ignore_eos;
@@ -178,10 +203,18 @@ void Generation::end_choice(std::string& out, Choice& choice, std::string reason
   if (plan_.params.stream) plan_.writer->choice_end(out, choice);
 }
 
+void Generation::on_prompt_scores(int index, std::vector<TokenEvent> scores) {
+  Choice& choice = choices_[static_cast<size_t>(index)];
+  for (TokenEvent& score : scores) {
+    choice.logprobs.push_back(
+        {.id = score.id, .logprob = score.logprob, .top = std::move(score.top)});
+  }
+}
+
 std::string Generation::on_token(int index, const TokenEvent& event) {
   std::string out;
   Choice& choice = choices_[static_cast<size_t>(index)];
-  if (choice.done) return out;
+  if (choice.done || plan_.params.prompt_only) return out;
   ++choice.completion_tokens;
   choice.last_token = event.id;
   if (plan_.params.logprobs) {
@@ -211,8 +244,10 @@ std::string Generation::on_finish(int index, const FinishEvent& event) {
     return out;
   }
   choice.timing = event;
-  choice.completion_tokens = event.completion_tokens;
-  end_choice(out, choice, event.reason == FinishReason::kLength ? "length" : "stop");
+  const bool nothing_new = plan_.params.prompt_only;
+  choice.completion_tokens = nothing_new ? 0 : event.completion_tokens;
+  const bool length = nothing_new || event.reason == FinishReason::kLength;
+  end_choice(out, choice, length ? "length" : "stop");
   return out;
 }
 

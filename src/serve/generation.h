@@ -18,7 +18,7 @@ namespace hadal {
 /// One sampled token as logprobs want it.
 struct TokenLogEntry {
   TokenId id = kNoToken;
-  float logprob = 0;
+  float logprob = 0;  ///< NaN: none, for the first token of a prompt
   std::vector<TokenLogprob> top = {};
 };
 
@@ -35,6 +35,7 @@ struct Choice {
   bool done = false;
   std::string finish_reason = {};  ///< "stop", "length", "cancelled"
   int64_t completion_tokens = 0;
+  int64_t text_offset = 0;  ///< streams: code points of the tokens whose logprobs were written
   FinishEvent timing = {};  ///< the engine's figures, if it ended by itself
 };
 
@@ -83,6 +84,8 @@ class Generation {
   /// These give the bytes to send now (streams only).
   std::string on_token(int choice, const TokenEvent& event);
   std::string on_finish(int choice, const FinishEvent& event);
+  /// What the prompt's tokens but the first are worth; comes before any token.
+  void on_prompt_scores(int choice, std::vector<TokenEvent> scores);
   /// Ends every choice as the client wished.
   std::string stop_all();
   bool done() const { return open_ == 0; }
@@ -115,6 +118,10 @@ class GenerationHost : public PeerState {
                         const TokenEvent& event) = 0;
   virtual void on_finish(Exchange& exchange, uint64_t number, int choice,
                          const FinishEvent& event) = 0;
+  virtual void on_prompt_scores(int choice, std::vector<TokenEvent> scores) {
+    (void)choice;
+    (void)scores;
+  }
 };
 
 /// Runs a plan as the answer to an HTTP request: a stream, or one reply at the end. Any thread.

@@ -28,6 +28,7 @@ struct RequestParams {
   bool logprobs = false;  ///< chat: the switch; completions: a number was given
   int64_t top_logprobs = 0;
   bool echo = false;
+  bool prompt_only = false;   ///< max_tokens 0: the echo and its logprobs, nothing new
   bool show_special = false;  ///< skip_special_tokens: false
 };
 

@@ -473,6 +473,35 @@ TEST_F(ServiceTest, CompletionsTakeTextsAndIds) {
   EXPECT_EQ(logprobs.at("top_logprobs").get_array()[0].get_object().size(), 2u);
 }
 
+// Goal: what scoring tools send - the prompt back, each token with its log-probability.
+TEST_F(ServiceTest, EchoWithLogprobsScoresThePrompt) {
+  const Reply reply =
+      ask("/v1/completions", R"({"prompt":"abc","echo":true,"logprobs":1,"max_tokens":0})");
+  ASSERT_EQ(reply.status, 200) << reply.raw;
+  const json::value& choice = reply.body.at("choices").get_array()[0];
+  EXPECT_EQ(choice.at("text").get_string(), "abc");
+  EXPECT_EQ(choice.at("finish_reason").get_string(), "length");
+  EXPECT_EQ(to_json(choice.at("logprobs")),
+            R"({"tokens":["a","b","c"],"token_logprobs":[null,-0.25,-0.25],)"
+            R"("top_logprobs":[null,{"a":-0.25},{"a":-0.25}],"text_offset":[0,1,2]})");
+  EXPECT_EQ(reply.body.at("usage").at("completion_tokens").get_int64(), 0);
+  EXPECT_EQ(ask("/v1/completions", R"({"prompt":"abc","max_tokens":0})").status, 400);
+}
+
+// Goal: templates that add up texts take an assistant message that has tool calls and no content.
+TEST_F(ServiceTest, NullContentFitsEveryTemplate) {
+  auto parsed =
+      ChatTemplate::parse("{% for m in messages %}{{ '<' + m.content + '>' }}{% endfor %}");
+  ASSERT_TRUE(parsed.ok());
+  *template_ = std::move(parsed).value();
+  const Reply reply = ask("/v1/chat/completions",
+                          R"({"messages":[{"role":"user","content":"q"},{"role":"assistant",)"
+                          R"("content":null,"tool_calls":[{"id":"c","function":{"name":"f"}}]},)"
+                          R"({"role":"tool","tool_call_id":"c","content":"42"}]})");
+  EXPECT_EQ(reply.status, 200) << reply.raw;
+  EXPECT_EQ(tokenizer_->decode(backend_->last_request().prompt, true), "<q><><42>");
+}
+
 TEST_F(ServiceTest, CompletionStream) {
   const auto events = stream("/v1/completions", R"({"prompt":"a","stream":true,"echo":true})");
   std::string text;

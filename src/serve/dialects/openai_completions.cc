@@ -1,5 +1,8 @@
 #include "serve/dialects/openai_completions.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/limits.h"
 #include "serve/dialects/common.h"
 #include "serve/prompt.h"
@@ -48,7 +51,7 @@ class CompletionWriter final : public ReplyWriter {
     for (const Choice& choice : choices) {
       if (choice.index > 0) out.push_back(',');
       append_choice(out, choice.index, std::string(echo_of(choice)) + choice.content,
-                    choice.logprobs, public_reason(choice));
+                    choice.logprobs, public_reason(choice), 0);
     }
     out += "],\"usage\":";
     append_usage(out, usage);
@@ -70,17 +73,25 @@ class CompletionWriter final : public ReplyWriter {
                     std::string_view reason) const {
     out += "data: " + prefix_ + ",\"choices\":[";
     std::vector<TokenLogEntry> entries;
-    if (with_logprobs != nullptr) entries.swap(with_logprobs->logprobs);
-    append_choice(out, index, text, entries, reason);
+    int64_t offset = 0;
+    if (with_logprobs != nullptr) {
+      entries.swap(with_logprobs->logprobs);
+      offset = with_logprobs->text_offset;
+      for (const TokenLogEntry& entry : entries) {
+        with_logprobs->text_offset += characters_of(entry.id);
+      }
+    }
+    append_choice(out, index, text, entries, reason, offset);
     out += usage_asked_ ? "],\"usage\":null}\n\n" : "]}\n\n";
   }
 
   void append_choice(std::string& out, int index, std::string_view text,
-                     const std::vector<TokenLogEntry>& entries, std::string_view reason) const {
+                     const std::vector<TokenLogEntry>& entries, std::string_view reason,
+                     int64_t offset) const {
     out += "{\"index\":" + std::to_string(index) + ",\"text\":";
     append_json_string(out, text);
     out += ",\"logprobs\":";
-    append_logprobs(out, entries);
+    append_logprobs(out, entries, offset);
     out += ",\"finish_reason\":";
     if (reason.empty()) {
       out += "null}";
@@ -90,20 +101,36 @@ class CompletionWriter final : public ReplyWriter {
     }
   }
 
-  void append_logprobs(std::string& out, const std::vector<TokenLogEntry>& entries) const {
+  /// Code points that begin in this token: a character spread over tokens counts once.
+  int64_t characters_of(TokenId id) const {
+    const std::string_view bytes = tokenizer_.piece(id, true);
+    return std::count_if(bytes.begin(), bytes.end(),
+                         [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  }
+
+  /// `offset`: where the first token begins in the text of the choice.
+  void append_logprobs(std::string& out, const std::vector<TokenLogEntry>& entries,
+                       int64_t offset) const {
     if (!logprobs_ || entries.empty()) {
       out += "null";
       return;
     }
-    std::string tokens, values, tops;
+    std::string tokens, values, tops, offsets;
     for (const TokenLogEntry& entry : entries) {
       if (!tokens.empty()) {
         tokens.push_back(',');
         values.push_back(',');
         tops.push_back(',');
+        offsets.push_back(',');
       }
+      offsets += std::to_string(offset);
+      offset += characters_of(entry.id);
       append_token_text(tokens, tokenizer_, entry.id);
-      append_json_number(values, entry.logprob);
+      append_json_number(values, entry.logprob);  // NaN is written as null
+      if (std::isnan(entry.logprob)) {
+        tops += "null";
+        continue;
+      }
       tops.push_back('{');
       for (size_t i = 0; i < entry.top.size(); ++i) {
         if (i > 0) tops.push_back(',');
@@ -114,7 +141,7 @@ class CompletionWriter final : public ReplyWriter {
       tops.push_back('}');
     }
     out += "{\"tokens\":[" + tokens + "],\"token_logprobs\":[" + values + "],\"top_logprobs\":[" +
-           tops + "]}";
+           tops + "],\"text_offset\":[" + offsets + "]}";
   }
 
   const Tokenizer& tokenizer_;
@@ -203,10 +230,17 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
   RequestParams& params = out.params;
   params.sampling = model.defaults;
   params.max_tokens = 16;  // the API's own default for this endpoint
+  if (const json::value* most = find_member(body, "max_tokens"); most != nullptr && *most == 0) {
+    params.prompt_only = true;  // scoring tools ask for the echo alone
+    body["max_tokens"] = 1;
+  }
   if (Checked error = read_params(body, common_params(), params)) return error;
   if (Checked error = read_params(body, completion_params(), params)) return error;
   if (Checked error = read_structured_params(body, model.tokenizer->size(), params)) return error;
   settle_params(params);
+  if (params.prompt_only && !params.echo) {
+    return invalid_param("max_tokens", "'max_tokens' may be 0 only with 'echo': true.");
+  }
   const json::value* prompt = find_member(body, "prompt");
   if (prompt == nullptr) return invalid_param("prompt", "'prompt' is missing.");
   const json::value* suffix = find_member(body, "suffix");

@@ -130,6 +130,9 @@ class ScriptedBackend final : public TokenBackend {
     FinishEvent end;
     end.prompt_tokens = static_cast<int64_t>(job.request.prompt.size());
     const std::vector<TokenId> ids = script_(job.request);
+    for (size_t i = 1; job.request.prompt_logprobs && i < job.request.prompt.size(); ++i) {
+      job.sink->on_prompt_token({job.request.prompt[i], -0.25f, {{'a', -0.25f}}});
+    }
     for (size_t i = 0; i < ids.size(); ++i) {
       changed_.wait(lock, [&] { return ending_ || i < hold_ || is_cancelled(job.id); });
       if (ending_) return;
