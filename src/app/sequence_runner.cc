@@ -1,6 +1,7 @@
 #include "app/sequence_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace hadal {
@@ -12,6 +13,15 @@ constexpr size_t kStepRows = 512;
 
 int64_t page_count(int64_t n_ctx) {
   return (n_ctx + kPageTokens - 1) / kPageTokens;
+}
+
+/// Damaged weights must not end as a figure.
+Status check_numbers(std::span<const float> logits) {
+  if (std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+    return {};
+  }
+  return Error{Code::kCorrupt, "the model computed logits that are not numbers",
+               "the file may be damaged; compare its hash (hadal show) with the publisher's"};
 }
 
 }  // namespace
@@ -45,7 +55,7 @@ Status SequenceRunner::append(std::span<const TokenId> ids, std::span<float> las
     TRY_STATUS(
         model_.forward(batch_of(step, false, at_end), kv_, at_end ? last : std::span<float>{}));
   }
-  return {};
+  return check_numbers(last);
 }
 
 Status SequenceRunner::append_all(std::span<const TokenId> ids, std::span<float> all) {
@@ -55,6 +65,7 @@ Status SequenceRunner::append_all(std::span<const TokenId> ids, std::span<float>
     const auto step = ids.subspan(begin, std::min(kStepRows, ids.size() - begin));
     const auto out = all.subspan(begin * n_vocab, step.size() * n_vocab);
     TRY_STATUS(model_.forward(batch_of(step, true, false), kv_, out));
+    TRY_STATUS(check_numbers(out));
   }
   return {};
 }

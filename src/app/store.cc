@@ -82,6 +82,9 @@ Result<std::filesystem::path> find_file(const std::filesystem::path& path) {
     return Error{Code::kInvalidArgument, path.string() + " is not a regular file",
                  "name a .gguf file"};
   }
+  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, failed))) {
+    return Error{Code::kNotFound, path.string() + " is a link to a file that does not exist"};
+  }
   const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
   return Error{Code::kNotFound, path.string() + " does not exist",
                did_you_mean(near_names(path.filename().string(), model_files(directory)))};

@@ -308,6 +308,20 @@ def test_bad_model_contents():
     fails(hadal("run", "--model", VOCAB, "--prompt", "x"), 1)
 
 
+def test_damaged_weights():
+    """Weights that are not numbers end as an error, not as null in a result."""
+    metadata, tensors = files.model()
+    nan = [(name, shape, [math.nan] * len(floats) if name == "output_norm.weight" else floats)
+           for name, shape, floats in tensors]
+    path = files.write(DIR / "nan.gguf", metadata, nan)
+    for command in (("logits", "--ids", "1 2", "--json"), ("run", "--prompt", "x", "-n", "2", "--json"),
+                    ("eval", "perplexity", "--file", TEXT, "--ctx", "16", "--json")):
+        fails(hadal(*command, "--model", path), 1, "not numbers")
+    link = DIR / "link.gguf"
+    link.symlink_to(DIR / "gone.gguf")
+    fails(hadal("show", link), 1, "link to a file that does not exist")
+
+
 def test_output_that_cannot_be_written():
     """A full disk is a failure, not a success with half a result."""
     with open("/dev/full", "wb") as full:
