@@ -18,6 +18,7 @@
 #include "app/output.h"
 #include "app/serve_options.h"
 #include "base/env.h"
+#include "base/log.h"
 #include "net/access.h"
 #include "net/server.h"
 #include "serve/prompt.h"
@@ -170,6 +171,7 @@ int64_t context_for(const ServeOptions& options, const Model& model) {
 }
 
 Result<int> serve(const ServeOptions& options, const Settings& settings) {
+  set_log_level(log_level_from(options.log_level).value_or(LogLevel::kInfo));
   TRY(const std::filesystem::path path, find_model(options.model, settings));
   (void)path;
   TRY(const KvType kv, kv_type_from(options.kv_type));

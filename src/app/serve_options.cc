@@ -64,6 +64,10 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_type) && (o.kv_type == "f16" || o.kv_type == "f32");
      }},
+    {"log-level",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
+     }},
     {"api-key", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.api_key); }},
     {"allow-host", [](ServeOptions& o, const YAML::Node& n) { return read_list(n, o.allow_host); }},
 };
@@ -86,6 +90,14 @@ Status apply_entry(const CLI::App& command, const std::string& key, const YAML::
 }
 
 }  // namespace
+
+std::optional<LogLevel> log_level_from(std::string_view name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "info") return LogLevel::kInfo;
+  if (name == "warn") return LogLevel::kWarn;
+  if (name == "error") return LogLevel::kError;
+  return std::nullopt;
+}
 
 void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("-m,--model", o.model, "a name from `hadal list`, or a path to a .gguf file")
@@ -112,6 +124,11 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--kv-type", o.kv_type, "keys and values in f16 (default) or f32")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->type_name("TYPE");
+  command
+      .add_option("--log-level", o.log_level,
+                  "debug, info (default: one line per request), warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->type_name("LEVEL");
   command
       .add_option("--api-key", o.api_key, "ask clients for this key (Authorization: Bearer KEY)")
       ->type_name("KEY");

@@ -2,10 +2,13 @@
 /// Options of `hadal serve`, from the command line and a YAML file. The command line wins.
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/app.h"
+#include "base/log.h"
 
 namespace hadal {
 
@@ -18,10 +21,14 @@ struct ServeOptions {
   int64_t ctx = 0;    ///< 0: what the model was trained on, at most 8192
   int parallel = 8;   ///< requests answered at once
   std::string kv_type = "f16";
+  std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;
   std::string config;
 };
+
+/// Nothing for a name that is no level.
+std::optional<LogLevel> log_level_from(std::string_view name);
 
 /// Adds the flags. `options` must outlive the command.
 void add_serve_options(CLI::App& command, ServeOptions& options);
