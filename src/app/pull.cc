@@ -498,15 +498,22 @@ class Puller {
   std::map<std::string, bool> answers_;
 };
 
-/// A model that is here already, unless the caller asks for bytes with another hash.
+/// A model that is here already, unless the caller asks for another file or other bytes.
 Result<StoredModel> take_stored(StoredModel stored, const PullOptions& options) {
+  const std::string remedy =
+      fmt::format("remove it first (hadal rm {}), or give the new one another --name", stored.name);
+  if (is_other_hub_file(stored, options.reference)) {
+    return Error{
+        Code::kInvalidArgument,
+        fmt::format("{} is in the store already, from {}", stored.name, stored.record->origin),
+        remedy};
+  }
   const std::string known = stored.record.has_value() ? stored.record->sha256 : "";
   if (!options.sha256.empty() && lower_case(options.sha256) != known) {
     return Error{Code::kCorrupt,
                  fmt::format("{} is in the store already, with {}", stored.name,
                              known.empty() ? "no recorded hash" : "SHA-256 " + known),
-                 fmt::format("remove it first (hadal rm {}), or give the new one another --name",
-                             stored.name)};
+                 remedy};
   }
   return stored;
 }

@@ -121,6 +121,15 @@ std::optional<StoredModel> find_stored(const Settings& settings, const std::stri
   return model;
 }
 
+bool is_other_hub_file(const StoredModel& stored, const std::string& reference) {
+  const auto on_hub = [](const std::string& text) {
+    return text.starts_with("hf:") || text.starts_with("ms:");
+  };
+  if (!stored.record.has_value() || !on_hub(stored.record->origin) || !on_hub(reference))
+    return false;
+  return stored.record->origin.substr(3) != reference.substr(3);  // hubs mirror each other
+}
+
 Status write_record(const Settings& settings, const std::string& name, const StoreRecord& record) {
   const json::object object = {{"name", name},
                                {"origin", record.origin},
@@ -152,7 +161,8 @@ Result<std::filesystem::path> find_model(const std::string& reference, const Set
   }
   if (const auto stored = find_stored(settings, reference)) return stored->path;
   if (reference.rfind("hf:", 0) == 0 || reference.rfind("ms:", 0) == 0) {
-    if (const auto stored = find_stored(settings, store_name_of(reference))) return stored->path;
+    const auto stored = find_stored(settings, store_name_of(reference));
+    if (stored.has_value() && !is_other_hub_file(*stored, reference)) return stored->path;
     return Error{Code::kNotFound, reference + " is not on this machine yet",
                  "get it with: hadal pull " + reference};
   }

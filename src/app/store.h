@@ -33,6 +33,10 @@ std::filesystem::path store_path(const Settings& settings, const std::string& na
 std::vector<StoredModel> stored_models(const Settings& settings);
 /// Nothing when the store has no model of that name.
 std::optional<StoredModel> find_stored(const Settings& settings, const std::string& name);
+/// Whether `stored` came from another file of a hub than `reference` (hf:... or ms:...) names:
+/// files of one name lie in many repositories. False when its origin is not known to be a hub.
+bool is_other_hub_file(const StoredModel& stored, const std::string& reference);
+
 Status write_record(const Settings& settings, const std::string& name, const StoreRecord& record);
 
 /// A name is letters, digits and "._-", does not start with a dot or dash, at most 128 bytes.

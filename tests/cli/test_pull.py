@@ -388,6 +388,19 @@ def test_stored_model_with_another_hash():
         fails(pull(home, "hf:" + HF_FILE, "--sha256", "3" * 64), 1, "already", DIGEST, "hadal rm Model-Q4")
 
 
+def test_same_file_name_in_another_repository():
+    """The second file does not pass for the first; with --name it has a place of its own."""
+    with machine() as home:
+        other = "OTHER/REPO/Model-Q4.gguf"
+        hub = Stub(files={HF_PATH: CONTENT, "/OTHER/REPO/resolve/main/Model-Q4.gguf": CONTENT})
+        arrived(pull(home, "hf:" + HF_FILE, HF_ENDPOINT=hub.url), home)
+        fails(pull(home, "hf:" + other, HF_ENDPOINT=hub.url), 1, "already", HF_FILE, "--name")
+        fails(hadal("show", "hf:" + other, home=home), 1, "not on this machine")
+        assert pull(home, "ms:" + HF_FILE).code == 0, "the same file of the other hub"
+        run = pull(home, "hf:" + other, "--name", "second", HF_ENDPOINT=hub.url)
+        assert run.code == 0 and run.out == "second\n", run
+
+
 def fake_pip(home, wheel):
     """A python3 whose pip hands out `wheel`."""
     tools = home / "bin"
