@@ -85,3 +85,17 @@ POST /generate
 Origin: http://evil.example
 {"prompt": "a"}
 = status 403
+
+# A local web app on another port passes the preflight, with its SDK's own headers.
+OPTIONS /v1/chat/completions
+Origin: http://localhost:5173
+Access-Control-Request-Method: POST
+Access-Control-Request-Headers: authorization,content-type,x-stainless-os
+= status 204
+= header access-control-allow-origin http://localhost:5173
+= header access-control-allow-headers x-stainless-os
+
+POST /tokenize
+Content-Encoding: gzip
+{"content": "a"}
+= status 415

@@ -95,3 +95,19 @@ WS /stream
 
 GET /stream
 = status 426
+
+# What scoring tools send: the prompt back, with the log-probability of each of its tokens.
+POST /v1/completions
+{"prompt": "The capital of France is Paris", "max_tokens": 0, "echo": true, "logprobs": 1, "temperature": 0}
+= status 200
+= json choices.0.text = "The capital of France is Paris"
+= json choices.0.logprobs.token_logprobs.0 = null
+= json choices.0.logprobs.token_logprobs.5 > -1.5
+= json choices.0.logprobs.text_offset.1 = 3
+= json choices.0.finish_reason = "length"
+= json usage.completion_tokens = 0
+
+POST /v1/completions
+{"prompt": "a", "max_tokens": 0}
+= status 400
+= json error.param = "max_tokens"
