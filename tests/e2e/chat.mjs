@@ -54,6 +54,11 @@ const tests = {
     await page.waitForFunction(() => document.querySelector("select")?.value === "smollm2-135m");
     await shot("1-welcome");
   },
+  async "a temperature of 0 in the settings"() {
+    await page.locator("details.settings summary").click();
+    await page.getByLabel("Temperature").fill("0");
+    await page.locator("details.settings summary").click();
+  },
   async "a message is answered"() {
     await ask("What is the capital of France? Answer in one sentence.");
     await idle();

@@ -1,0 +1,92 @@
+// Speed of attention by context length: decode (one row, against the read bandwidth) and prefill
+// (512 rows, in multiply-adds per second). Usage: attention_bench [THREADS] [f16|f32]
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <string_view>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "base/parse.h"
+#include "kernels/bandwidth.h"
+#include "kernels/kernels.h"
+
+namespace hadal {
+namespace {
+
+constexpr int64_t kHeads = 12;  // DeepSeek-R1-Distill-Qwen-1.5B
+constexpr int64_t kPassesMin = 3;
+constexpr double kSecondsMin = 0.3;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Best seconds of one layer's attention for the last `rows` positions of a context; layers take
+/// turns, so that keys and values come from memory as they do in a model.
+double measure(KvPool& kv, int64_t context, int64_t rows, ThreadPool& pool) {
+  const KvLayout& layout = kv.layout();
+  const std::vector<PageId> pages = {0};
+  const KvSequence sequence{pages};
+  std::vector<int32_t> positions(static_cast<size_t>(rows));
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(context - rows));
+  const std::vector<int32_t> sequences(static_cast<size_t>(rows), 0);
+  const AttentionRows where{positions, sequences, {&sequence, 1}};
+  const std::vector<float> q(static_cast<size_t>(rows * kHeads * layout.d_head), 0.01f);
+  std::vector<float> out(q.size());
+  double best = 1e9;
+  const double begun = now();
+  for (int64_t pass = 0; pass < kPassesMin || now() - begun < kSecondsMin; ++pass) {
+    const double start = now();
+    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
+      attention(kv, layer, where, q.data(), kHeads, 0.088f, out.data(), pool);
+    }
+    best = std::min(best, (now() - start) / static_cast<double>(layout.n_layers));
+  }
+  return best;
+}
+
+int bench(int threads, KvType type) {
+  ThreadPool pool(threads);
+  const double gbps = measure_read_gbps(pool);
+  const KvLayout layout{.n_layers = 28, .n_kv_heads = 2, .d_head = 128, .type = type};
+  fmt::print("{} threads, {}, read {:.1f} GB/s, {} heads, {} KV heads of {}\n", threads,
+             isa_name(current_isa()), gbps, kHeads, layout.n_kv_heads, layout.d_head);
+  fmt::print("{:>8} {:>12} {:>9} {:>8} {:>13} {:>9}\n", "context", "decode us", "GB/s", "of read",
+             "prefill us", "GMAC/s");
+  for (const int64_t context : {512, 2048, 8192}) {
+    KvPool kv(layout, context, 1);
+    const std::vector<float> zeros(static_cast<size_t>(layout.n_kv_heads * layout.d_head), 0.02f);
+    const std::vector<PageId> pages = {0};
+    const KvSequence sequence{pages};
+    const int32_t first_sequence = 0;
+    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
+      for (int32_t position = 0; position < context; ++position) {
+        kv_write(kv, layer, {{&position, 1}, {&first_sequence, 1}, {&sequence, 1}}, zeros.data(),
+                 zeros.data(), pool);
+      }
+    }
+    const double decode = measure(kv, context, 1, pool);
+    const double read = static_cast<double>(layout.bytes_per_token() / 28 * context) / decode / 1e9;
+    const int64_t rows = std::min<int64_t>(512, context);
+    const double prefill = measure(kv, context, rows, pool);
+    // Row r of the last `rows` sees context - rows + r + 1 positions; keys and values count once.
+    const double seen = static_cast<double>(context) - 0.5 * static_cast<double>(rows - 1);
+    const double macs =
+        2.0 * static_cast<double>(rows) * seen * static_cast<double>(kHeads * layout.d_head);
+    fmt::print("{:8} {:12.1f} {:9.2f} {:8.2f} {:13.1f} {:9.1f}\n", context, decode * 1e6, read,
+               read / gbps, prefill * 1e6, macs / prefill / 1e9);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace hadal
+
+int main(int argc, char** argv) {
+  const int threads =
+      argc > 1 ? hadal::parse_int<int>(argv[1]).value_or(1) : hadal::ThreadPool::default_threads();
+  const bool f32 = argc > 2 && std::string_view(argv[2]) == "f32";
+  return hadal::bench(std::max(threads, 1), f32 ? hadal::KvType::kF32 : hadal::KvType::kF16);
+}
