@@ -43,6 +43,8 @@ def call(command, report, name, timeout=900, env=None):
     if not ok:
         print(output[-12000:])
         report.problems.append(name)
+    for reason in re.findall(r": Skipped\n(.+)", output):
+        report.skips.append(f"{name}: {reason.strip()[:200]}")
     for line in output.splitlines():
         if re.search(r"\bSKIP(PED)?\b", line) and "[==" not in line:
             report.skips.append(f"{name}: {line.strip()[:200]}")
@@ -106,7 +108,7 @@ def step_rooms(report):
 
 def step_asan(report):
     """rooms below the program, under AddressSanitizer and UBSan (clang: lock discipline too)"""
-    rooms = ["base_test", "tensor_test", "text_test", "net_test", "model_test", "engine_test", "serve_test"]
+    rooms = ["base_test", "tensor_test", "text_test", "net_test", "kernels_test", "model_test", "engine_test", "serve_test"]
     if call(["./dev", "build", "asan", *rooms], report, "build asan", timeout=2400)[0]:
         for name, command in ctest_commands(BUILD / "asan", set(rooms)):
             run_counted(command, report, f"asan {name}")

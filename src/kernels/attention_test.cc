@@ -10,14 +10,10 @@
 
 #include "kernels/kernels.h"
 #include "kernels/reference/reference.h"
+#include "kernels/testing/scoped_isa.h"
 
 namespace hadal {
 namespace {
-
-struct IsaGuard {
-  Isa before = current_isa();
-  ~IsaGuard() { force_isa(before); }
-};
 
 std::vector<Isa> fast_isas() {
   std::vector<Isa> list;
@@ -84,7 +80,7 @@ std::vector<float> random_values(size_t n, uint32_t seed) {
 // borders. Tolerance: scores carry d + 2 roundings, weights sum to 1 and values are below 5, so a
 // result is within (|q.k| (d + 8) + 40) 2^-24 * 5, and |q.k| * scale stays below 6 * 5 here.
 TEST(Attention, MatchesReference) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(2);
   struct Shape {
     int64_t n_heads, n_kv_heads, d_head, page_tokens, length;
@@ -130,7 +126,7 @@ TEST(Attention, MatchesReference) {
 // Goal: a row's bits are the same alone, in a chunk, in the whole prompt, beside another sequence,
 // on one thread or several, and when pages hold other numbers of positions.
 TEST(Attention, RowsAreBitwiseIndependent) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool one(1);
   ThreadPool three(3);
   const int64_t n_heads = 6;
@@ -185,7 +181,7 @@ TEST(Attention, RowsAreBitwiseIndependent) {
 
 // Goal: what lies behind a row's position (an old sequence's NaN) never reaches it.
 TEST(Attention, UnwrittenPositionsAreNotRead) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(1);
   for (const Isa isa : fast_isas()) {
     force_isa(isa);
@@ -208,7 +204,7 @@ TEST(Attention, UnwrittenPositionsAreNotRead) {
 
 // Goal: very large scores do not overflow: the largest key takes all the weight.
 TEST(Attention, LargeScores) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(1);
   for (const Isa isa : fast_isas()) {
     force_isa(isa);

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/kernels.h"
+#include "kernels/testing/scoped_isa.h"
 #include "tensor/dtype.h"
 
 namespace hadal {
@@ -40,12 +41,6 @@ std::vector<Isa> isas() {
   }
   return list;
 }
-
-/// Restores the chosen instruction set.
-struct IsaGuard {
-  Isa before = current_isa();
-  ~IsaGuard() { force_isa(before); }
-};
 
 /// A matrix of random codes with factors of random sign and size.
 struct Matrix {
@@ -168,7 +163,7 @@ std::string label(const TypeCase& t, Isa isa, int64_t rows, int64_t cols, int64_
 // Goal: every format on every instruction set is within the derived tolerance of the product in
 // double, for rows that do not fill a panel, odd widths, and row counts on all sides of the tiles.
 TEST(Matmul, EveryFormatAndIsaMatchesReference) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(2);
   for (const TypeCase& t : type_cases()) {
     const int block = dtype_info(t.type).block_elements;
@@ -199,7 +194,7 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
 // Goal: a row's bits do not depend on how many rows are beside it, on the number of threads, nor on
 // other products of the same call; quantised products are the same on every fast instruction set.
 TEST(Matmul, RowsAreBitwiseIndependent) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool one(1);
   ThreadPool three(3);
   for (const TypeCase& t : type_cases()) {
@@ -235,7 +230,7 @@ TEST(Matmul, RowsAreBitwiseIndependent) {
 
 // Goal: products that share an input give the same as one by one, with biases and strides.
 TEST(Matmul, GroupsBiasesAndStrides) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(2);
   const int64_t cols = 256;
   const Matrix a({DType::kQ4_K, {0, 2}}, 40, cols, 1);
@@ -274,7 +269,7 @@ TEST(Matmul, GroupsBiasesAndStrides) {
 // Goal: extreme activations: one huge value per block, denormals, zeros and alternating extremes
 // stay within the tolerance.
 TEST(Matmul, ExtremeActivations) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(2);
   const int64_t cols = 512;
   const int64_t n = 6;
@@ -302,7 +297,7 @@ TEST(Matmul, ExtremeActivations) {
 
 // Goal: extreme codes: all bits clear and all bits set, largest and zero factors.
 TEST(Matmul, ExtremeWeights) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(1);
   const int64_t cols = 256;
   const std::vector<float> x = random_input(2 * cols, 8);
@@ -343,7 +338,7 @@ TEST(Matmul, ExtremeWeights) {
 
 // Goal: NaN and infinity in one row come out as NaN there and leave the other rows alone.
 TEST(Matmul, NonFiniteActivationsStayInTheirRow) {
-  IsaGuard guard;
+  const IsaScope restore;
   ThreadPool pool(2);
   const int64_t cols = 256;
   for (const float bad :

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
 
 namespace hadal {
@@ -9,7 +10,6 @@ namespace {
 
 using testing_model::available_isas;
 using testing_model::GgufBuilder;
-using testing_model::IsaScope;
 using testing_model::load_built;
 using testing_model::load_from;
 using testing_model::LoadedModel;

@@ -137,18 +137,6 @@ inline GgufBuilder tiny_model(const std::string& arch = "llama") {
   return b;
 }
 
-/// Sets the instruction set for one scope.
-class IsaScope {
- public:
-  explicit IsaScope(Isa isa) : before_(current_isa()) { force_isa(isa); }
-  ~IsaScope() { force_isa(before_); }
-  IsaScope(const IsaScope&) = delete;
-  IsaScope& operator=(const IsaScope&) = delete;
-
- private:
-  Isa before_;
-};
-
 inline std::vector<Isa> available_isas() {
   std::vector<Isa> out;
   for (Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {

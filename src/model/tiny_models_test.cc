@@ -5,13 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
 
 namespace hadal {
 namespace {
 
 using testing_model::available_isas;
-using testing_model::IsaScope;
 using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::Runner;

@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/kernels.h"
+#include "kernels/testing/scoped_isa.h"
 
 namespace hadal {
 namespace {
@@ -106,18 +107,6 @@ struct RealModel {
   std::unique_ptr<GgufFile> file;
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<Model> model;
-};
-
-/// Sets the instruction set for one scope.
-class IsaScope {
- public:
-  explicit IsaScope(Isa isa) : before_(current_isa()) { force_isa(isa); }
-  ~IsaScope() { force_isa(before_); }
-  IsaScope(const IsaScope&) = delete;
-  IsaScope& operator=(const IsaScope&) = delete;
-
- private:
-  Isa before_;
 };
 
 /// The instruction sets to prove: the best one here and, where that is AVX-512, AVX2 too.
@@ -274,7 +263,7 @@ TEST(SmolLm2, AgreesWithReferenceOnText) {
   for (Isa isa : isas_to_prove()) {
     const IsaScope scope(isa);
     const RealModel real = load_real_model();
-    if (real.model == nullptr) GTEST_SKIP();
+    if (real.model == nullptr) GTEST_SKIP() << "SKIPPED: no SmolLM2 file, see above";
     std::printf("%s\n", std::string(isa_name(isa)).c_str());
     const Agreement all =
         compare_texts(*real.model, isa == best ? std::getenv("HADAL_DUMP_LOGITS") : nullptr);
@@ -344,7 +333,7 @@ TEST(SmolLm2, GreedyContinuationsEqualReference) {
   for (Isa isa : isas_to_prove()) {
     const IsaScope scope(isa);
     const RealModel real = load_real_model();
-    if (real.model == nullptr) GTEST_SKIP();
+    if (real.model == nullptr) GTEST_SKIP() << "SKIPPED: no SmolLM2 file, see above";
     const Reference reference = read_reference();
     ASSERT_EQ(reference.continuations.size(), 20u);
     const auto found = continue_greedily(*real.model, reference.continuations, 64);

@@ -60,6 +60,10 @@ void settle_params(RequestParams& params) {
   if (params.logprobs) params.sampling.top_logprobs = static_cast<int>(params.top_logprobs);
 }
 
+std::string_view public_reason(std::string_view finish_reason) {
+  return finish_reason == "length" ? "length" : "stop";
+}
+
 void append_sse_error(std::string& out, const ApiError& error) {
   out += "data: " + error_body(error) + "\n\n";
 }

@@ -31,6 +31,9 @@ std::string reply_prefix(const ReplyHead& head, std::string_view object);
 /// Fills sampling fields that do not come from one row: logprobs into the engine's request.
 void settle_params(RequestParams& params);
 
+/// OpenAI knows "length" and "stop"; whatever else ended an answer is a stop there.
+std::string_view public_reason(std::string_view finish_reason);
+
 /// data: {"error":...} and a blank line.
 void append_sse_error(std::string& out, const ApiError& error);
 

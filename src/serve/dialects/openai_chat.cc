@@ -41,7 +41,7 @@ class ChatWriter final : public ReplyWriter {
 
   void choice_end(std::string& out, Choice& choice) override {
     open_chunk(out, choice.index);
-    close_chunk(out, &choice, public_reason(choice));
+    close_chunk(out, &choice, public_reason(choice.finish_reason));
   }
 
   void end(std::string& out, const Usage& usage) override {
@@ -68,7 +68,7 @@ class ChatWriter final : public ReplyWriter {
       }
       out += ",\"refusal\":null},\"logprobs\":";
       append_logprobs(out, choice.logprobs);
-      out += ",\"finish_reason\":\"" + std::string(public_reason(choice)) + "\"}";
+      out += ",\"finish_reason\":\"" + std::string(public_reason(choice.finish_reason)) + "\"}";
     }
     out += "],\"usage\":";
     append_usage(out, usage);
@@ -77,10 +77,6 @@ class ChatWriter final : public ReplyWriter {
   }
 
  private:
-  static std::string_view public_reason(const Choice& choice) {
-    return choice.finish_reason == "length" ? "length" : "stop";
-  }
-
   void open_chunk(std::string& out, int index) const {
     out += chunk_prefix_;
     out += ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":{";

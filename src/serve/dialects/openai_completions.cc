@@ -32,7 +32,7 @@ class CompletionWriter final : public ReplyWriter {
   }
 
   void choice_end(std::string& out, Choice& choice) override {
-    append_chunk(out, choice.index, "", &choice, public_reason(choice));
+    append_chunk(out, choice.index, "", &choice, public_reason(choice.finish_reason));
   }
 
   void end(std::string& out, const Usage& usage) override {
@@ -51,7 +51,7 @@ class CompletionWriter final : public ReplyWriter {
     for (const Choice& choice : choices) {
       if (choice.index > 0) out.push_back(',');
       append_choice(out, choice.index, std::string(echo_of(choice)) + choice.content,
-                    choice.logprobs, public_reason(choice), 0);
+                    choice.logprobs, public_reason(choice.finish_reason), 0);
     }
     out += "],\"usage\":";
     append_usage(out, usage);
@@ -60,10 +60,6 @@ class CompletionWriter final : public ReplyWriter {
   }
 
  private:
-  static std::string_view public_reason(const Choice& choice) {
-    return choice.finish_reason == "length" ? "length" : "stop";
-  }
-
   std::string_view echo_of(const Choice& choice) const {
     const auto prompt = static_cast<size_t>(choice.prompt);
     return prompt < echo_.size() ? std::string_view(echo_[prompt]) : std::string_view();
