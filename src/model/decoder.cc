@@ -37,6 +37,7 @@ class Decoder final : public Model {
   uint64_t weight_bytes_per_token() const override;
   uint64_t macs_per_token() const override;
   Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;
+  void set_profile(Profile* profile) override { profile_ = profile; }
 
  private:
   Status check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const;
@@ -55,11 +56,18 @@ class Decoder final : public Model {
   void add_residual();
   void project_head(float* logits);
 
+  /// With a profile: the op that ends here, and what it read and multiplied.
+  void lap(Op op) {
+    if (profile_ != nullptr) profile_->lap(op);
+  }
+  void lap(Op op, std::span<const MatmulTask> tasks);
+  void lap_attention(const KvLayout& kv);
+
   AttentionRows attention_rows(std::span<const KvSequence> sequences) const {
     return {positions_, row_sequences_, sequences};
   }
   void norm(const std::vector<float>& x, const std::vector<float>& weight, std::vector<float>& out);
-  void linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out);
+  void linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out, Op op);
   MatmulTask task(const Linear& weight, float* out) const {
     return {&weight.weight, weight.bias.empty() ? nullptr : weight.bias.data(), out,
             weight.weight.rows()};
@@ -82,6 +90,7 @@ class Decoder final : public Model {
   KvType kv_type_;
   ThreadPool& pool_;
   MatmulWorkspace workspace_;
+  Profile* profile_ = nullptr;
 
   // The rows in work. Buffers only grow; packed rows.
   int64_t n_rows_ = 0;
@@ -106,13 +115,18 @@ Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits)
 
 void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
                             KvPool& kv, float* logits) {
+  if (profile_ != nullptr) profile_->start();
   embed(rows);
+  lap(Op::kEmbed);
   for (int64_t index = 0; index < config_.n_layers; ++index) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
     norm(x_, layer.attn_norm, h_);
+    lap(Op::kNorm);
     project_qkv(layer);
     rotate(layer);
+    lap(Op::kRope);
     kv_write(kv, index, attention_rows(sequences), k_.data(), v_.data(), pool_);
+    lap(Op::kKvWrite);
     // Nothing after the last layer's keys and values reads the rows without logits.
     if (index + 1 == config_.n_layers) keep_rows_with_logits(rows);
     if (n_rows_ == 0) return;
@@ -138,6 +152,7 @@ void Decoder::project_qkv(const LayerWeights& layer) {
   const MatmulTask tasks[] = {task(layer.q, q_.data()), task(layer.k, k_.data()),
                               task(layer.v, v_.data())};
   matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  lap(Op::kQkv, tasks);
 }
 
 /// Norms (Qwen3) and rotates the heads of q and k.
@@ -184,20 +199,24 @@ void Decoder::add_attention(const LayerWeights& layer, int64_t index,
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.d_head));
   attention(kv, index, attention_rows(sequences), q_.data(), config_.n_heads, scale,
             attended_.data(), pool_);
-  linear(layer.o, attended_, h_);
+  lap_attention(kv.layout());
+  linear(layer.o, attended_, h_, Op::kAttentionOut);
   add_residual();
 }
 
 /// x += Wdown (silu(Wgate h) * Wup h), h = norm(x)
 void Decoder::add_feed_forward(const LayerWeights& layer) {
   norm(x_, layer.ffn_norm, h_);
+  lap(Op::kNorm);
   const MatmulTask tasks[] = {task(layer.gate, gate_.data()), task(layer.up, up_.data())};
   matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  lap(Op::kGateUp, tasks);
   each_row([&](int64_t begin, int64_t end) {
     float* gate = gate_.data() + begin * config_.d_ff;
     silu_mul(gate, up_.data() + begin * config_.d_ff, (end - begin) * config_.d_ff, gate);
   });
-  linear(layer.down, gate_, h_);
+  lap(Op::kSilu);
+  linear(layer.down, gate_, h_, Op::kDown);
   add_residual();
 }
 
@@ -207,12 +226,15 @@ void Decoder::add_residual() {
     const int64_t first = begin * config_.d_model;
     add_in_place(x_.data() + first, h_.data() + first, (end - begin) * config_.d_model);
   });
+  lap(Op::kResidual);
 }
 
 void Decoder::project_head(float* logits) {
   norm(x_, weights_.output_norm, h_);
+  lap(Op::kNorm);
   const MatmulTask tasks[] = {task(weights_.head, logits)};
   matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  lap(Op::kHead, tasks);
 }
 
 /// out = RMSNorm(x), rows of d_model.
@@ -226,9 +248,35 @@ void Decoder::norm(const std::vector<float>& x, const std::vector<float>& weight
 }
 
 /// out = W in (+ bias)
-void Decoder::linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out) {
+void Decoder::linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out,
+                     Op op) {
   const MatmulTask tasks[] = {task(weight, out.data())};
   matmul({in.data(), n_rows_, weight.weight.cols()}, tasks, pool_, workspace_);
+  lap(op, tasks);
+}
+
+void Decoder::lap(Op op, std::span<const MatmulTask> tasks) {
+  if (profile_ == nullptr) return;
+  OpWork work;
+  for (const MatmulTask& task : tasks) {
+    work.bytes += task.weight->bytes();
+    work.macs += static_cast<uint64_t>(n_rows_ * task.weight->rows() * task.weight->cols());
+  }
+  profile_->lap(op, work);
+}
+
+/// A sequence's keys and values are counted once, as far as its last row sees.
+void Decoder::lap_attention(const KvLayout& kv) {
+  if (profile_ == nullptr) return;
+  const uint64_t position_bytes = kv.bytes_per_token() / static_cast<uint64_t>(kv.n_layers);
+  OpWork work;
+  for (size_t r = 0; r < positions_.size(); ++r) {
+    const auto seen = static_cast<uint64_t>(positions_[r]) + 1;
+    work.macs += 2 * seen * static_cast<uint64_t>(q_width());
+    const bool last = r + 1 == positions_.size() || row_sequences_[r + 1] != row_sequences_[r];
+    if (last) work.bytes += seen * position_bytes;
+  }
+  profile_->lap(Op::kAttention, work);
 }
 
 void Decoder::resize_buffers(int64_t rows) {

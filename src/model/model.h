@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "kernels/kv_pool.h"
+#include "model/profile.h"
 #include "tensor/gguf.h"
 
 namespace hadal {
@@ -96,6 +97,8 @@ class Model : public ForwardModel {
   virtual uint64_t weight_bytes_per_token() const = 0;
   /// Multiply-adds of the weights per token (attention not counted).
   virtual uint64_t macs_per_token() const = 0;
+  /// From now on each op is timed into `profile`, which must outlive its use; null: no more.
+  virtual void set_profile(Profile* profile) = 0;
 };
 
 }  // namespace hadal
