@@ -17,8 +17,8 @@ namespace {
 
 std::vector<Isa> fast_isas() {
   std::vector<Isa> list;
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (isa_available(isa)) list.push_back(isa);
+  for (const Isa isa : kIsas) {
+    if (isa != Isa::kReference && isa_available(isa)) list.push_back(isa);
   }
   return list;
 }

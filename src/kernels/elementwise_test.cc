@@ -17,7 +17,7 @@ namespace {
 template <typename Body>
 void on_each_isa(Body body) {
   const Isa before = current_isa();
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (!isa_available(isa)) continue;
     SCOPED_TRACE(isa_name(isa));
     force_isa(isa);

@@ -3,6 +3,9 @@
 #ifdef HADAL_X86_KERNELS
 #include <cpuid.h>
 #endif
+#ifdef HADAL_NEON_KERNELS
+#include <sys/auxv.h>
+#endif
 
 #include <atomic>
 
@@ -33,12 +36,23 @@ bool cpu_has(Isa isa) {
   if (isa == Isa::kAvx2) return avx2;
   if (isa == Isa::kAvx512) return avx512;
 #endif
+#ifdef HADAL_NEON_KERNELS
+  // Bits of the kernel's <asm/hwcap.h>, which older systems' headers lack in part.
+  constexpr unsigned long kHwcapAsimdDp = 1UL << 20;
+  constexpr unsigned long kHwcap2I8mm = 1UL << 13;
+  const bool dot = (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0;
+  if (isa == Isa::kNeonDot) return dot;
+  if (isa == Isa::kNeonI8mm) return dot && (getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0;
+#endif
   return isa == Isa::kReference;
 }
 
 Isa best_isa() {
-  if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
-  return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kReference;
+  Isa best = Isa::kReference;
+  for (const Isa isa : kIsas) {
+    if (cpu_has(isa)) best = isa;
+  }
+  return best;
 }
 
 std::atomic<Isa>& chosen_isa() {
@@ -60,6 +74,10 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kNeonDot:
+      return "neon-dotprod";
+    case Isa::kNeonI8mm:
+      return "neon-i8mm";
   }
   return "?";
 }
@@ -74,17 +92,22 @@ void force_isa(Isa isa) {
 }
 
 const cpu::Ops* current_ops() {
-#ifdef HADAL_X86_KERNELS
   switch (current_isa()) {
+#ifdef HADAL_X86_KERNELS
     case Isa::kAvx512:
       return &isa_avx512::kOps;
     case Isa::kAvx2:
       return &isa_avx2::kOps;
-    case Isa::kReference:
-      break;
-  }
 #endif
-  return nullptr;
+#ifdef HADAL_NEON_KERNELS
+    case Isa::kNeonDot:
+      return &isa_neon_dot::kOps;
+    case Isa::kNeonI8mm:
+      return &isa_neon_i8mm::kOps;
+#endif
+    default:
+      return nullptr;
+  }
 }
 
 }  // namespace hadal

@@ -36,7 +36,7 @@ const std::vector<TypeCase>& type_cases() {
 
 std::vector<Isa> isas() {
   std::vector<Isa> list;
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (isa_available(isa)) list.push_back(isa);
   }
   return list;

@@ -139,7 +139,7 @@ inline GgufBuilder tiny_model(const std::string& arch = "llama") {
 
 inline std::vector<Isa> available_isas() {
   std::vector<Isa> out;
-  for (Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : kIsas) {
     if (isa_available(isa)) out.push_back(isa);
   }
   return out;
