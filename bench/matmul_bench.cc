@@ -1,5 +1,6 @@
 // Speed of matmul per format: 1 row (decode, against the read bandwidth), 8 rows, 512 rows
-// (prefill, in multiply-adds per cycle). Usage: matmul_bench [FORMAT] [ROWS COLS] [THREADS] [ISA]
+// (prefill, in multiply-adds per cycle). Usage: matmul_bench [FORMAT] [ROWS COLS] [THREADS]
+// [ISA] [int8|int16]
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -79,6 +80,8 @@ int bench(int argc, char** argv) {
   const int64_t cols = argc > 3 ? std::atoll(argv[3]) : 1536;
   const int threads = argc > 4 ? std::atoi(argv[4]) : ThreadPool::default_threads();
   if (argc > 5) force_isa(std::string(argv[5]) == "avx2" ? Isa::kAvx2 : Isa::kAvx512);
+  const Activations activations =
+      argc > 6 && std::string(argv[6]) == "int16" ? Activations::kInt16 : Activations::kInt8;
   ThreadPool pool(threads);
   const double gbps = measure_read_gbps(pool);
   const double hz = core_hz();
@@ -103,7 +106,7 @@ int bench(int argc, char** argv) {
                           .bytes = bytes.size()};
     std::vector<Weight> weights;
     for (uint64_t total = 0; total < (160ULL << 20); total += bytes.size()) {
-      weights.push_back(Weight::prepare(view, pool).value());
+      weights.push_back(Weight::prepare(view, activations, pool).value());
     }
     const double macs = static_cast<double>(rows * cols);
     for (const int64_t n : {1, 2, 8, 512}) {

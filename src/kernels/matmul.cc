@@ -60,17 +60,18 @@ struct Weight::Packed {
   TensorView view;
   const cpu::Ops* ops = nullptr;  ///< nullptr: reference, straight from the view
   cpu::Format format = cpu::kFormats;
+  cpu::Activation activation = cpu::kActivation8;
   int64_t panels = 0;
   int64_t panel_bytes = 0;
+  const uint8_t* data = nullptr;  ///< panels * panel_bytes; in `memory` unless borrowed
   Scratch memory;
 
   bool quantised() const { return format < cpu::kQuantFormats; }
-  const uint8_t* panel(int64_t index) const { return memory.data() + index * panel_bytes; }
+  const uint8_t* panel(int64_t index) const { return data + index * panel_bytes; }
 };
 
 struct MatmulWorkspace::Buffers {
-  Scratch codes;
-  Scratch side;
+  Scratch rounded[cpu::kActivations];
   std::vector<Scratch> per_worker;
 };
 
@@ -96,10 +97,13 @@ uint64_t Weight::bytes() const {
   return static_cast<uint64_t>(packed_->panels * packed_->panel_bytes);
 }
 
-Result<Weight> Weight::prepare(const TensorView& tensor, ThreadPool& pool) {
+namespace {
+
+/// Checks that `tensor` is a matrix we can compute with, and fills all but the panels' memory.
+Status describe(const TensorView& tensor, Activations activations, Weight::Packed& out) {
   const std::string name(tensor.name);
-  const cpu::Format format = pack_format(tensor.type);
-  if (format == cpu::kFormats) {
+  out.format = pack_format(tensor.type);
+  if (out.format == cpu::kFormats) {
     return Error{Code::kUnsupported, "tensor " + name + " has type " +
                                          std::string(dtype_info(tensor.type).name) +
                                          ", which is no weight format"};
@@ -110,22 +114,49 @@ Result<Weight> Weight::prepare(const TensorView& tensor, ThreadPool& pool) {
   if (tensor.ne[0] % dtype_info(tensor.type).block_elements != 0) {
     return Error{Code::kCorrupt, "tensor " + name + ": rows are no multiple of the block size"};
   }
+  out.view = tensor;
+  out.ops = current_ops();
+  out.activation = activations == Activations::kInt8 ? cpu::kActivation8 : cpu::kActivation16;
+  if (out.ops != nullptr) {
+    out.panels = (tensor.ne[1] + kPanelRows - 1) / kPanelRows;
+    out.panel_bytes = pack_panel_bytes(out.format, tensor.ne[0]);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations,
+                               ThreadPool& pool) {
   auto packed = std::make_unique<Packed>();
-  packed->view = tensor;
-  packed->ops = current_ops();
-  packed->format = format;
+  TRY_STATUS(describe(tensor, activations, *packed));
   if (packed->ops != nullptr) {
     Packed& p = *packed;
-    p.panels = (tensor.ne[1] + kPanelRows - 1) / kPanelRows;
-    p.panel_bytes = pack_panel_bytes(format, tensor.ne[0]);
     uint8_t* memory = p.memory.reserve(p.panels * p.panel_bytes);
+    p.data = memory;
     pool.parallel_for(p.panels, 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        pack_panel(tensor, format, i, memory + i * p.panel_bytes);
+        pack_panel(tensor, p.format, i, memory + i * p.panel_bytes);
       }
     });
   }
   return Weight(std::move(packed));
+}
+
+Result<Weight> Weight::borrow_packed(const TensorView& tensor, Activations activations,
+                                     std::span<const uint8_t> bytes) {
+  auto packed = std::make_unique<Packed>();
+  TRY_STATUS(describe(tensor, activations, *packed));
+  if (bytes.size() != static_cast<size_t>(packed->panels * packed->panel_bytes)) {
+    return Error{Code::kInvalidArgument,
+                 "the packed form of tensor " + std::string(tensor.name) + " has a wrong size"};
+  }
+  packed->data = bytes.data();
+  return Weight(std::move(packed));
+}
+
+std::span<const uint8_t> Weight::packed_bytes() const {
+  return {packed_->data, static_cast<size_t>(packed_->panels * packed_->panel_bytes)};
 }
 
 namespace {
@@ -149,7 +180,7 @@ class Product {
   }
 
   void run() {
-    round_input();
+    round_inputs();
     plan();
     std::atomic<int64_t> next{0};
     auto work = [&](int worker) {
@@ -168,24 +199,26 @@ class Product {
   }
 
  private:
-  void round_input() {
-    const bool needed = std::any_of(tasks_.begin(), tasks_.end(), [](const MatmulTask& task) {
-      return task.weight->packed().quantised();
-    });
-    if (!needed) return;
+  void round_inputs() {
+    for (int kind = 0; kind < cpu::kActivations; ++kind) {
+      const bool needed = std::any_of(tasks_.begin(), tasks_.end(), [&](const MatmulTask& task) {
+        const Weight::Packed& w = task.weight->packed();
+        return w.quantised() && w.activation == kind;
+      });
+      if (needed) round_input(kind);
+    }
+  }
+
+  void round_input(int kind) {
+    const cpu::QuantOps& quant = ops_.quant[kind];
     const int64_t blocks = cols_ / cpu::kBlockColumns;
-    // An odd number of cache lines apart, so that the columns of a tile fall into different sets.
-    const int64_t lines = blocks | 1;
-    input_.codes_stride = lines * cpu::kActivationBytes;
-    input_.side_stride = (blocks | 1) * cpu::kSideFloats;
-    uint8_t* codes = buffers_.codes.reserve(x_.n * input_.codes_stride);
-    auto* side = reinterpret_cast<float*>(buffers_.side.reserve(x_.n * input_.side_stride * 4));
-    input_.codes = codes;
-    input_.side = side;
+    // An odd number of blocks, so that the columns of a tile fall into different cache sets.
+    const int64_t stride = (blocks | 1) * quant.block_bytes;
+    uint8_t* rounded = buffers_.rounded[kind].reserve(x_.n * stride);
+    input_[kind] = {rounded, stride};
     auto body = [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
-        ops_.quantize(x_.data + r * x_.stride, blocks, codes + r * input_.codes_stride,
-                      side + r * input_.side_stride);
+        quant.quantize(x_.data + r * x_.stride, blocks, rounded + r * stride);
       }
     };
     if (inline_ || x_.n < 8) {
@@ -197,7 +230,9 @@ class Product {
 
   /// Item = a group of panels of one task times a range of columns.
   void plan() {
-    group_ = x_.n <= ops_.direct_columns ? 1 : 2;
+    // Both kinds of activations have the same limits.
+    few_ = x_.n <= ops_.quant[cpu::kActivation8].direct_columns;
+    group_ = few_ ? 1 : 2;
     for (const MatmulTask& task : tasks_) {
       if (!task.weight->packed().quantised()) group_ = ops_.float_panels;
     }
@@ -207,7 +242,7 @@ class Product {
     span_ = std::min<int64_t>(x_.n, kColumnsPerItem);
     while (!inline_ && groups * column_items() < wanted && span_ > 48) span_ = (span_ + 1) / 2;
     items_ = groups * column_items();
-    grain_ = x_.n <= ops_.direct_columns ? std::max<int64_t>(1, items_ / (wanted * 2)) : 1;
+    grain_ = few_ ? std::max<int64_t>(1, items_ / (wanted * 2)) : 1;
   }
   int64_t column_items() const { return (x_.n + span_ - 1) / span_; }
   int64_t groups_of(const MatmulTask& task) const {
@@ -226,17 +261,20 @@ class Product {
     const int64_t columns = std::min(span_, x_.n - column);
     if (!w.quantised()) {
       float_panels(task, first, panels, column, columns);
-    } else if (x_.n <= ops_.direct_columns) {
+      return;
+    }
+    const cpu::QuantOps& quant = ops_.quant[w.activation];
+    if (few_) {
       for (int64_t p = first; p < first + panels; ++p) {
-        DCHECK(ops_.direct_columns <= kDirectMax);
+        DCHECK(quant.direct_columns <= kDirectMax);
         float out[kDirectMax * kPanelRows];
-        ops_.direct(w.format, w.panel(p), cols_ / cpu::kBlockColumns, input_,
-                    static_cast<int>(x_.n), out);
+        quant.direct(w.format, w.panel(p), cols_ / cpu::kBlockColumns, input_[w.activation],
+                     static_cast<int>(x_.n), out);
         for (int64_t c = 0; c < x_.n; ++c) emit(task, p, c, out + c * kPanelRows);
       }
     } else {
-      for (int64_t p = first; p < first + panels; p += ops_.tile_panels) {
-        const int64_t count = std::min<int64_t>(ops_.tile_panels, first + panels - p);
+      for (int64_t p = first; p < first + panels; p += quant.tile_panels) {
+        const int64_t count = std::min<int64_t>(quant.tile_panels, first + panels - p);
         quant_panels(task, p, count, column, columns,
                      buffers_.per_worker[static_cast<size_t>(worker)]);
       }
@@ -248,8 +286,9 @@ class Product {
   void quant_panels(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,
                     int64_t columns, Scratch& scratch) {
     const Weight::Packed& w = task.weight->packed();
+    const cpu::QuantOps& quant = ops_.quant[w.activation];
     const int64_t blocks = cols_ / cpu::kBlockColumns;
-    const int64_t stride = kSliceBlocks * ops_.unpacked_block_bytes(w.format);
+    const int64_t stride = kSliceBlocks * quant.unpacked_block_bytes(w.format);
     uint8_t* unpacked = scratch.reserve(panels * stride + columns * panels * kPanelRows * 4);
     auto* out = reinterpret_cast<float*>(unpacked + panels * stride);
     std::fill_n(out, columns * panels * kPanelRows, 0.0f);
@@ -257,17 +296,15 @@ class Product {
       const int64_t count = std::min(kSliceBlocks, blocks - begin);
       const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
       for (int64_t p = 0; p < panels; ++p) {
-        ops_.unpack(w.format, w.panel(first + p) + offset, count, unpacked + p * stride);
+        quant.unpack(w.format, w.panel(first + p) + offset, count, unpacked + p * stride);
       }
-      cpu::QuantInput input = input_;
-      input.codes += column * input.codes_stride + begin * cpu::kActivationBytes;
-      input.side += column * input.side_stride + begin * cpu::kSideFloats;
-      for (int64_t c = 0; c < columns; c += ops_.tile_columns) {
-        ops_.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
-                        static_cast<int>(std::min<int64_t>(ops_.tile_columns, columns - c)),
-                        out + c * panels * kPanelRows);
-        input.codes += ops_.tile_columns * input.codes_stride;
-        input.side += ops_.tile_columns * input.side_stride;
+      cpu::QuantInput input = input_[w.activation];
+      input.blocks += column * input.stride + begin * quant.block_bytes;
+      for (int64_t c = 0; c < columns; c += quant.tile_columns) {
+        quant.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
+                         static_cast<int>(std::min<int64_t>(quant.tile_columns, columns - c)),
+                         out + c * panels * kPanelRows);
+        input.blocks += quant.tile_columns * input.stride;
       }
     }
     emit_tile(task, first, panels, column, columns, out);
@@ -309,13 +346,14 @@ class Product {
   const cpu::Ops& ops_;
   ThreadPool& pool_;
   MatmulWorkspace::Buffers& buffers_;
-  cpu::QuantInput input_{};
+  cpu::QuantInput input_[cpu::kActivations] = {};
   int64_t cols_ = 0;
   int64_t group_ = 1;  ///< panels per item
   int64_t span_ = 1;   ///< columns per item
   int64_t items_ = 0;
   int64_t grain_ = 1;
   bool inline_ = false;
+  bool few_ = false;  ///< columns go straight from the packed panels
 };
 
 }  // namespace

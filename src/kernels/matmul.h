@@ -2,10 +2,10 @@
 /// y = x W^T (+ bias): float activations, weights in any GGUF format.
 ///
 /// Weights keep their quantised values exactly. Quantised formats multiply with activations that
-/// are rounded to 16-bit integers, one scale per 32 columns (relative error of a row <= 2^-15 of
-/// its block's maximum), so results differ from float arithmetic only by that rounding and the
-/// order of additions; float formats multiply in float32.
-/// Reference twin: decode the row to float, accumulate in double.
+/// are rounded to integers of 8 or 16 bits, one scale per 32 columns (error of a value: at most
+/// 1/254 or 2^-16 of its block's maximum), so results differ from float arithmetic only by that
+/// rounding and the order of additions; float formats multiply in float32. Reference twin: decode
+/// the row to float, accumulate in double.
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,12 +17,25 @@
 
 namespace hadal {
 
+/// What the activations of a quantised product are rounded to. It belongs to the weight, so that a
+/// row's result never depends on how many rows go along.
+enum class Activations : uint8_t {
+  kInt8,   ///< fast: half the multiply instructions
+  kInt16,  ///< close to float32
+};
+
 /// A weight W[rows, cols] made ready for this machine. May borrow the tensor's bytes, which must
 /// outlive it. Immutable.
 class Weight {
  public:
   /// `tensor` is 2-D: ne = {cols, rows}. kUnsupported for types without arithmetic (integers).
-  static Result<Weight> prepare(const TensorView& tensor, ThreadPool& pool);
+  static Result<Weight> prepare(const TensorView& tensor, Activations activations,
+                                ThreadPool& pool);
+  /// A weight whose packed form lies elsewhere, as packed_bytes() of an equal tensor returned it;
+  /// `packed` must outlive it. kInvalidArgument when the size is not that of `tensor`'s packed
+  /// form.
+  static Result<Weight> borrow_packed(const TensorView& tensor, Activations activations,
+                                      std::span<const uint8_t> packed);
   Weight(Weight&&) noexcept;
   Weight& operator=(Weight&&) noexcept;
   ~Weight();
@@ -30,6 +43,8 @@ class Weight {
   int64_t rows() const;
   int64_t cols() const;
   DType type() const;
+  /// The packed form; empty where the instruction set computes from the tensor itself.
+  std::span<const uint8_t> packed_bytes() const;
   /// Bytes read by one pass over the matrix.
   uint64_t bytes() const;
 

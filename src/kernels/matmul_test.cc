@@ -101,7 +101,7 @@ std::vector<float> multiply(const Weight& weight, const std::vector<float>& x, i
 }
 
 /// The product in double, and how far a correct kernel may be from it:
-///  - rounding of activations: half a step of amax / 32512 per value, times |w|;
+///  - rounding of activations: half a step of amax / 127 or amax / 32512 per value, times |w|;
 ///  - float additions: two per block (quantised) or one per column within chunks of 128 (float),
 ///    each 2^-24 of the partial sums, which |code * scale| + |offset| bound; both are at most 3 max
 ///    |w| of a block with random codes.
@@ -110,7 +110,10 @@ struct Expected {
   std::vector<double> tolerance;
 };
 
-Expected expect(const Matrix& m, const std::vector<float>& x, int64_t n) {
+constexpr Activations kBoth[] = {Activations::kInt8, Activations::kInt16};
+
+Expected expect(const Matrix& m, const std::vector<float>& x, int64_t n, Activations activations) {
+  const double steps = activations == Activations::kInt8 ? 254.0 : 65024.0;
   Expected e;
   const bool quantised = dtype_info(m.type.type).block_elements > 1;
   std::vector<float> row(static_cast<size_t>(m.cols));
@@ -134,7 +137,7 @@ Expected expect(const Matrix& m, const std::vector<float>& x, int64_t n) {
           x_sum += std::abs(in[i]);
           x_max = std::max<double>(x_max, std::abs(in[i]));
         }
-        rounding += w_sum * x_max / 65024.0;
+        rounding += w_sum * x_max / steps * (1 + 4 * unit);
         magnitude += 3 * w_max * x_sum;
       }
       const auto at = static_cast<size_t>(r * m.rows + o);
@@ -155,9 +158,12 @@ void expect_near(const Expected& e, const std::vector<float>& got, const std::st
   }
 }
 
-std::string label(const TypeCase& t, Isa isa, int64_t rows, int64_t cols, int64_t n) {
-  return std::string(dtype_info(t.type).name) + " " + std::string(isa_name(isa)) + " " +
-         std::to_string(rows) + "x" + std::to_string(cols) + " n " + std::to_string(n);
+std::string label(const TypeCase& t, Isa isa, Activations activations, int64_t rows, int64_t cols,
+                  int64_t n) {
+  return std::string(dtype_info(t.type).name) +
+         (activations == Activations::kInt8 ? " x int8 " : " x int16 ") +
+         std::string(isa_name(isa)) + " " + std::to_string(rows) + "x" + std::to_string(cols) +
+         " n " + std::to_string(n);
 }
 
 // Goal: every format on every instruction set is within the derived tolerance of the product in
@@ -174,16 +180,19 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
       for (const int64_t rows : {1, 16, 45, 83}) {
         const Matrix m(t, rows, cols, static_cast<uint32_t>(rows * 1000 + cols));
         const std::vector<float> x = random_input(33 * cols, 7);
-        const Expected all = expect(m, x, 33);
-        for (const Isa isa : isas()) {
-          force_isa(isa);
-          const Weight weight = Weight::prepare(m.view(), pool).value();
-          for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
-            Expected e = all;
-            e.value.resize(static_cast<size_t>(n * rows));
-            e.tolerance.resize(static_cast<size_t>(n * rows));
-            expect_near(e, multiply(weight, x, n, pool), label(t, isa, rows, cols, n));
-            if (HasFatalFailure()) return;
+        for (const Activations activations : kBoth) {
+          const Expected all = expect(m, x, 33, activations);
+          for (const Isa isa : isas()) {
+            force_isa(isa);
+            const Weight weight = Weight::prepare(m.view(), activations, pool).value();
+            for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
+              Expected e = all;
+              e.value.resize(static_cast<size_t>(n * rows));
+              e.tolerance.resize(static_cast<size_t>(n * rows));
+              expect_near(e, multiply(weight, x, n, pool),
+                          label(t, isa, activations, rows, cols, n));
+              if (HasFatalFailure()) return;
+            }
           }
         }
       }
@@ -191,39 +200,44 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
   }
 }
 
+void check_rows_are_independent(const TypeCase& t, Activations activations) {
+  ThreadPool one(1);
+  ThreadPool three(3);
+  const bool quantised = dtype_info(t.type).block_elements > 1;
+  const int64_t cols = 512;
+  const int64_t n = 257;
+  const Matrix m(t, 101, cols, 5);
+  const std::vector<float> x = random_input(n * cols, 11);
+  std::vector<float> across_isas;
+  for (const Isa isa : isas()) {
+    if (isa == Isa::kReference) continue;
+    force_isa(isa);
+    const Weight weight = Weight::prepare(m.view(), activations, one).value();
+    const std::vector<float> all = multiply(weight, x, n, one);
+    ASSERT_EQ(all, multiply(weight, x, n, three)) << label(t, isa, activations, 101, cols, n);
+    for (const int64_t count : {1, 2, 5, 8, 33, 100}) {
+      for (const int64_t first : {0, 30, 150}) {
+        const std::vector<float> part(x.begin() + first * cols, x.begin() + (first + count) * cols);
+        const std::vector<float> got = multiply(weight, part, count, count % 2 == 0 ? one : three);
+        ASSERT_EQ(0, std::memcmp(got.data(), all.data() + first * 101, got.size() * 4))
+            << label(t, isa, activations, 101, cols, count) << " from row " << first;
+      }
+    }
+    if (quantised && !across_isas.empty()) {
+      ASSERT_EQ(across_isas, all) << label(t, isa, activations, 101, cols, n);
+    }
+    across_isas = all;
+  }
+}
+
 // Goal: a row's bits do not depend on how many rows are beside it, on the number of threads, nor on
 // other products of the same call; quantised products are the same on every fast instruction set.
 TEST(Matmul, RowsAreBitwiseIndependent) {
   const IsaScope restore;
-  ThreadPool one(1);
-  ThreadPool three(3);
   for (const TypeCase& t : type_cases()) {
-    const bool quantised = dtype_info(t.type).block_elements > 1;
-    const int64_t cols = 512;
-    const int64_t n = 257;
-    const Matrix m(t, 101, cols, 5);
-    const std::vector<float> x = random_input(n * cols, 11);
-    std::vector<float> across_isas;
-    for (const Isa isa : isas()) {
-      if (isa == Isa::kReference) continue;
-      force_isa(isa);
-      const Weight weight = Weight::prepare(m.view(), one).value();
-      const std::vector<float> all = multiply(weight, x, n, one);
-      ASSERT_EQ(all, multiply(weight, x, n, three)) << label(t, isa, 101, cols, n);
-      for (const int64_t count : {1, 2, 5, 8, 33, 100}) {
-        for (const int64_t first : {0, 30, 150}) {
-          const std::vector<float> part(x.begin() + first * cols,
-                                        x.begin() + (first + count) * cols);
-          const std::vector<float> got =
-              multiply(weight, part, count, count % 2 == 0 ? one : three);
-          ASSERT_EQ(0, std::memcmp(got.data(), all.data() + first * 101, got.size() * 4))
-              << label(t, isa, 101, cols, count) << " from row " << first;
-        }
-      }
-      if (quantised && !across_isas.empty()) {
-        ASSERT_EQ(across_isas, all) << label(t, isa, 101, cols, n);
-      }
-      across_isas = all;
+    for (const Activations activations : kBoth) {
+      check_rows_are_independent(t, activations);
+      if (HasFatalFailure()) return;
     }
   }
 }
@@ -234,12 +248,12 @@ TEST(Matmul, GroupsBiasesAndStrides) {
   ThreadPool pool(2);
   const int64_t cols = 256;
   const Matrix a({DType::kQ4_K, {0, 2}}, 40, cols, 1);
-  const Matrix b({DType::kF16, {0}}, 70, cols, 2);
+  const Matrix b({DType::kQ6_K, {208}}, 70, cols, 2);
   const std::vector<float> bias = random_input(70, 3);
   for (const Isa isa : isas()) {
     force_isa(isa);
-    const Weight wa = Weight::prepare(a.view(), pool).value();
-    const Weight wb = Weight::prepare(b.view(), pool).value();
+    const Weight wa = Weight::prepare(a.view(), Activations::kInt8, pool).value();
+    const Weight wb = Weight::prepare(b.view(), Activations::kInt16, pool).value();
     for (const int64_t n : {1, 3, 20}) {
       const std::vector<float> x = random_input(n * cols, 4);
       const std::vector<float> ya = multiply(wa, x, n, pool);
@@ -285,53 +299,73 @@ TEST(Matmul, ExtremeActivations) {
   }
   for (const TypeCase& t : type_cases()) {
     const Matrix m(t, 50, cols, 9);
-    const Expected e = expect(m, x, n);
-    for (const Isa isa : isas()) {
-      force_isa(isa);
-      const Weight weight = Weight::prepare(m.view(), pool).value();
-      expect_near(e, multiply(weight, x, n, pool), label(t, isa, 50, cols, n));
-      if (HasFatalFailure()) return;
+    for (const Activations activations : kBoth) {
+      const Expected e = expect(m, x, n, activations);
+      for (const Isa isa : isas()) {
+        force_isa(isa);
+        const Weight weight = Weight::prepare(m.view(), activations, pool).value();
+        expect_near(e, multiply(weight, x, n, pool), label(t, isa, activations, 50, cols, n));
+        if (HasFatalFailure()) return;
+      }
     }
   }
 }
 
-// Goal: extreme codes: all bits clear and all bits set, largest and zero factors.
+/// All codes and scales of `fill`, the f16 factors `factor`.
+Matrix extreme_matrix(const TypeCase& t, int64_t cols, int fill, float factor) {
+  Matrix m(t, 17, cols, 1);
+  std::memset(m.bytes.data(), fill, m.bytes.size());
+  const auto block = static_cast<size_t>(dtype_info(t.type).block_bytes);
+  for (size_t at = 0; at < m.bytes.size(); at += block) {
+    if (t.type == DType::kMXFP4) m.bytes[at] = static_cast<std::byte>(factor == 0 ? 1 : 200);
+    for (const int offset : t.f16_at) {
+      const uint16_t bits = f32_to_f16(factor);
+      std::memcpy(&m.bytes[at + static_cast<size_t>(offset)], &bits, 2);
+    }
+  }
+  return m;
+}
+
+void check_extreme_weights(const TypeCase& t, Activations activations, ThreadPool& pool) {
+  const int64_t cols = 256;
+  // The second row's activations are all at the ends of their range, where sums are largest.
+  std::vector<float> x = random_input(2 * cols, 8);
+  for (int64_t i = 0; i < cols; ++i) {
+    x[static_cast<size_t>(cols + i)] = i < cols / 2 || i % 3 == 0 ? 2.0f : -2.0f;
+  }
+  for (const int fill : {0x00, 0xFF, 0x80, 0x7F}) {
+    for (const float factor : {0.0f, 65504.0f, -65504.0f, 6e-8f}) {
+      const Matrix m = extreme_matrix(t, cols, fill, factor);
+      Expected e = expect(m, x, 2, activations);
+      // Here codes are not random: a sum of offset and codes may cancel, so the partial sums are
+      // bounded by the format's largest code instead of by the values.
+      const double size = t.type == DType::kMXFP4 ? std::ldexp(1.0, 200 - 127) : std::abs(factor);
+      double peak = 0;
+      for (const float v : x) peak = std::max<double>(peak, std::abs(v));
+      for (double& tolerance : e.tolerance) {
+        tolerance += size * 256 * 64 * peak * cols * std::ldexp(1.0, -24);
+      }
+      for (const Isa isa : isas()) {
+        force_isa(isa);
+        const Weight weight = Weight::prepare(m.view(), activations, pool).value();
+        expect_near(e, multiply(weight, x, 2, pool),
+                    label(t, isa, activations, 17, cols, 2) + " fill " + std::to_string(fill));
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Goal: extreme codes: all bits clear and all bits set, largest and zero factors, against random
+// and extreme activations: no partial sum of any instruction set saturates.
 TEST(Matmul, ExtremeWeights) {
   const IsaScope restore;
   ThreadPool pool(1);
-  const int64_t cols = 256;
-  const std::vector<float> x = random_input(2 * cols, 8);
   for (const TypeCase& t : type_cases()) {
     if (dtype_info(t.type).block_elements == 1) continue;
-    for (const int fill : {0x00, 0xFF, 0x80, 0x7F}) {
-      for (const float factor : {0.0f, 65504.0f, -65504.0f, 6e-8f}) {
-        Matrix m(t, 17, cols, 1);
-        std::memset(m.bytes.data(), fill, m.bytes.size());
-        const auto block = static_cast<size_t>(dtype_info(t.type).block_bytes);
-        for (size_t at = 0; at < m.bytes.size(); at += block) {
-          if (t.type == DType::kMXFP4) m.bytes[at] = static_cast<std::byte>(factor == 0 ? 1 : 200);
-          for (const int offset : t.f16_at) {
-            const uint16_t bits = f32_to_f16(factor);
-            std::memcpy(&m.bytes[at + static_cast<size_t>(offset)], &bits, 2);
-          }
-        }
-        Expected e = expect(m, x, 2);
-        // Here codes are not random: a sum of offset and codes may cancel, so the partial sums are
-        // bounded by the format's largest code instead of by the values.
-        const double size = t.type == DType::kMXFP4 ? std::ldexp(1.0, 200 - 127) : std::abs(factor);
-        double peak = 0;
-        for (const float v : x) peak = std::max<double>(peak, std::abs(v));
-        for (double& tolerance : e.tolerance) {
-          tolerance += size * 256 * 64 * peak * cols * std::ldexp(1.0, -24);
-        }
-        for (const Isa isa : isas()) {
-          force_isa(isa);
-          const Weight weight = Weight::prepare(m.view(), pool).value();
-          expect_near(e, multiply(weight, x, 2, pool),
-                      label(t, isa, 17, cols, 2) + " fill " + std::to_string(fill));
-          if (HasFatalFailure()) return;
-        }
-      }
+    for (const Activations activations : kBoth) {
+      check_extreme_weights(t, activations, pool);
+      if (HasFatalFailure()) return;
     }
   }
 }
@@ -349,16 +383,17 @@ TEST(Matmul, NonFiniteActivationsStayInTheirRow) {
       std::vector<float> x = random_input(3 * cols, 6);
       for (const Isa isa : isas()) {
         force_isa(isa);
-        const Weight weight = Weight::prepare(m.view(), pool).value();
+        const Activations activations = t.f16_at.size() > 1 ? kBoth[0] : kBoth[1];
+        const Weight weight = Weight::prepare(m.view(), activations, pool).value();
         const std::vector<float> clean = multiply(weight, x, 3, pool);
         std::vector<float> dirty_x = x;
         dirty_x[static_cast<size_t>(cols + 77)] = bad;
         const std::vector<float> dirty = multiply(weight, dirty_x, 3, pool);
         for (size_t i = 0; i < dirty.size(); ++i) {
           if (i / 20 == 1) {
-            ASSERT_FALSE(std::isfinite(dirty[i])) << label(t, isa, 20, cols, 3);
+            ASSERT_FALSE(std::isfinite(dirty[i])) << label(t, isa, activations, 20, cols, 3);
           } else {
-            ASSERT_EQ(dirty[i], clean[i]) << label(t, isa, 20, cols, 3);
+            ASSERT_EQ(dirty[i], clean[i]) << label(t, isa, activations, 20, cols, 3);
           }
         }
       }
@@ -376,10 +411,30 @@ TEST(Matmul, RefusesWhatIsNoWeight) {
                   .ne = {32, 2, 1, 1},
                   .data = bytes.data(),
                   .bytes = 256};
-  EXPECT_EQ(Weight::prepare(view, pool).error().code, Code::kUnsupported);
+  EXPECT_EQ(Weight::prepare(view, Activations::kInt8, pool).error().code, Code::kUnsupported);
   view.type = DType::kF32;
   view.ne = {4, 2, 3, 1};
-  EXPECT_EQ(Weight::prepare(view, pool).error().code, Code::kUnsupported);
+  EXPECT_EQ(Weight::prepare(view, Activations::kInt8, pool).error().code, Code::kUnsupported);
+}
+
+// Goal: a packed form that lies elsewhere gives the same bits; one of another size is refused.
+TEST(Matmul, BorrowsThePackedForm) {
+  const IsaScope restore;
+  ThreadPool pool(2);
+  const Matrix m({DType::kQ4_K, {0, 2}}, 40, 512, 1);
+  const std::vector<float> x = random_input(3 * 512, 4);
+  for (const Isa isa : isas()) {
+    force_isa(isa);
+    const Weight own = Weight::prepare(m.view(), Activations::kInt8, pool).value();
+    const std::vector<uint8_t> copy(own.packed_bytes().begin(), own.packed_bytes().end());
+    const Weight borrowed = Weight::borrow_packed(m.view(), Activations::kInt8, copy).value();
+    EXPECT_EQ(multiply(own, x, 3, pool), multiply(borrowed, x, 3, pool));
+    EXPECT_EQ(borrowed.packed_bytes().data(), copy.data());
+    std::vector<uint8_t> wrong = copy;
+    wrong.push_back(0);
+    EXPECT_EQ(Weight::borrow_packed(m.view(), Activations::kInt8, wrong).error().code,
+              Code::kInvalidArgument);
+  }
 }
 
 }  // namespace

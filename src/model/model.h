@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "kernels/kv_pool.h"
+#include "kernels/matmul.h"
 #include "model/profile.h"
 #include "tensor/gguf.h"
 
@@ -82,6 +83,8 @@ class ForwardModel {
 
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
+  /// Of the large matrices; those whose cost does not matter (see weights.cc) keep 16 bits.
+  Activations activations = Activations::kInt8;
   /// Called with 0..1 while weights are prepared; may be empty.
   void (*progress)(double fraction, void* context) = nullptr;
   void* progress_context = nullptr;

@@ -45,8 +45,8 @@ class Binder {
     return vector(name, n);
   }
 
-  Result<Weight> prepare(const TensorView& tensor) {
-    auto weight = Weight::prepare(tensor, pool_);
+  Result<Weight> prepare(const TensorView& tensor, Activations activations) {
+    auto weight = Weight::prepare(tensor, activations, pool_);
     if (!weight.ok()) {
       return Error{weight.error().code,
                    fmt::format("tensor {}: {}", tensor.name, weight.error().message),
@@ -62,9 +62,13 @@ class Binder {
 
   /// "NAME.weight" with the optional "NAME.bias".
   Result<Linear> linear(const std::string& name, int64_t cols, int64_t rows) {
+    return linear(name, cols, rows, options_.activations);
+  }
+  Result<Linear> linear(const std::string& name, int64_t cols, int64_t rows,
+                        Activations activations) {
     TRY(const TensorView* tensor, find(name + ".weight", cols, rows));
     TRY(std::vector<float> bias, vector_if_present(name + ".bias", rows));
-    TRY(Weight weight, prepare(*tensor));
+    TRY(Weight weight, prepare(*tensor, activations));
     return Linear{std::move(weight), std::move(bias)};
   }
 
@@ -75,7 +79,7 @@ class Binder {
     part.ne[1] = rows;
     part.data = fused.row(begin);
     part.bytes = static_cast<uint64_t>(rows) * fused.row_bytes();
-    TRY(Weight weight, prepare(part));
+    TRY(Weight weight, prepare(part, options_.activations));
     std::vector<float> part_bias;
     if (!bias.empty()) part_bias.assign(bias.begin() + begin, bias.begin() + begin + rows);
     return Linear{std::move(weight), std::move(part_bias)};
@@ -176,8 +180,8 @@ Result<ModelWeights> ModelWeights::bind(const GgufFile& file, const ModelConfig&
     TRY(LayerWeights layer, bind_layer(binder, file, config, index));
     layers.push_back(std::move(layer));
   }
-  TRY(Linear head,
-      binder.linear(config.tied_head ? "token_embd" : "output", config.d_model, config.n_vocab));
+  TRY(Linear head, binder.linear(config.tied_head ? "token_embd" : "output", config.d_model,
+                                 config.n_vocab, Activations::kInt16));
   binder.finished();
   return ModelWeights{*embedding, std::move(layers), std::move(output_norm), std::move(head),
                       make_rope_table(config, divisors)};

@@ -8,10 +8,14 @@
 /// rows and each lane sums one output. pack.h describes the planes.
 ///
 /// The arithmetic of a quantised product, the same in every function and instruction set, so that a
-/// result never depends on which of them computed it. Per output, over sub-blocks s in order:
+/// result never depends on which of them computed it. Codes are unsigned; a signed format has a
+/// bias, others a minimum. Per output, over sub-blocks s in order, with activations of 16 bits
+/// (offset = bias * scale, or -minimum):
 ///   acc = fma(float(sum of code * x_int), scale_s * scale_x, acc)
 ///   acc = fma(-offset_s, scale_x * sum of x_int, acc)
-/// Codes are unsigned; a signed format has offset = bias * scale.
+/// and with 8 bits, where the second line is left out for signed formats:
+///   acc = fma(float(sum of (code - bias) * x_int), scale_s * scale_x, acc)
+///   acc = fma(-offset_s, scale_x * sum of x_int, acc)
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,10 +23,7 @@ namespace hadal::cpu {
 
 inline constexpr int kPanelRows = 16;
 inline constexpr int kBlockColumns = 32;
-inline constexpr int kActivationBytes = 64;  ///< one column's rounded block, in the ISA's own order
-inline constexpr int kSideFloats = 4;        ///< scale, sum of 32, sum of first 16, of last 16
-inline constexpr float kActivationMax = 32512.0f;  ///< 127 * 256: splits into two signed bytes
-inline constexpr int kKeyTile = 64;                ///< positions per attention tile
+inline constexpr int kKeyTile = 64;  ///< positions per attention tile
 
 enum Format : int {
   kFormatQ4_0,
@@ -45,12 +46,14 @@ enum Format : int {
   kFormats
 };
 
-/// Rounded activations of some columns (tokens).
+/// How many bits an activation is rounded to.
+enum Activation : int { kActivation8, kActivation16, kActivations };
+
+/// Rounded activations of some columns (tokens): per block of 32 values QuantOps::block_bytes, in
+/// the instruction set's own order.
 struct QuantInput {
-  const uint8_t* codes;
-  int64_t codes_stride;  ///< bytes per column
-  const float* side;
-  int64_t side_stride;  ///< floats per column
+  const uint8_t* blocks;
+  int64_t stride;  ///< bytes per column
 };
 
 struct FloatInput {
@@ -72,9 +75,11 @@ struct AttentionTile {
   float* mix;              ///< n x d_pad, running; starts at 0
 };
 
-struct Ops {
-  // Products. A tile's column c has its results of panel p at out + (c * panels + p) * 16.
-  void (*quantize)(const float* x, int64_t blocks, uint8_t* codes, float* side);
+/// Products of quantised weights with activations of one kind. A tile's column c has its results of
+/// panel p at out + (c * panels + p) * 16.
+struct QuantOps {
+  int64_t block_bytes;  ///< of QuantInput
+  void (*quantize)(const float* x, int64_t blocks, uint8_t* out);
   int direct_columns;  ///< up to here `direct` is the faster way
   /// Few columns, straight from the packed panel: column c's results at out + 16 * c.
   void (*direct)(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
@@ -87,6 +92,10 @@ struct Ops {
   /// Adds the blocks' contributions to `out`.
   void (*quant_tile)(int format, const uint8_t* unpacked, int64_t panel_stride, int panels,
                      int64_t blocks, const QuantInput& x, int columns, float* out);
+};
+
+struct Ops {
+  QuantOps quant[kActivations];
   int float_panels;
   int float_columns;
   void (*float_tile)(int format, const uint8_t* packed, int64_t panel_stride, int panels,
@@ -117,5 +126,11 @@ namespace hadal::isa_avx2 {
 extern const cpu::Ops kOps;
 }
 namespace hadal::isa_avx512 {
+extern const cpu::Ops kOps;
+}
+namespace hadal::isa_neon_dot {
+extern const cpu::Ops kOps;
+}
+namespace hadal::isa_neon_i8mm {
 extern const cpu::Ops kOps;
 }

@@ -19,6 +19,7 @@ using cpu::QuantInput;
 // clang-format off
 #include "kernels/cpu/isa_vec.h"
 #include "kernels/cpu/isa_formats.h"
+#include "kernels/cpu/isa_act.h"
 #include "kernels/cpu/isa_quant.h"
 #include "kernels/cpu/isa_float.h"
 #include "kernels/cpu/isa_attention.h"

@@ -3,7 +3,8 @@
 // belong together. `half` selects the rows that one vector covers: part * kLanes.
 //
 // A Format has: kSuper blocks per head of kHeadBytes, kBlockBytes per block, kSubs (1: a scale per
-// 32 columns, 2: per 16), a State filled from the head, codes() and scales().
+// 32 columns, 2: per 16), kBiasShift (log2 of the codes' bias, -1: the format has minima), a State
+// filled from the head, codes() and scales().
 
 template <int kBytes>
 HADAL_INLINE const uint8_t* plane(const uint8_t* p, int vector, int part) {
@@ -74,19 +75,19 @@ struct State {
   F m;
 };
 
-/// A 32-column format with an f16 scale and a constant bias.
-template <int kBias>
+/// A 32-column format with an f16 scale and a constant bias of 2^kShift.
+template <int kShift>
 struct Biased {
-  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1;
+  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBiasShift = kShift;
   static HADAL_INLINE void head(const uint8_t*, int, State&) {}
   static HADAL_INLINE void scales_at(const uint8_t* p, int part, F* s, F* m) {
     s[0] = halves_at(p, part);
-    m[0] = mul(s[0], splat(kBias));
+    m[0] = mul(s[0], splat(1 << kShift));
   }
 };
 /// ... with an f16 scale and an f16 minimum.
 struct Minimum {
-  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1;
+  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBiasShift = -1;
   static HADAL_INLINE void head(const uint8_t*, int, State&) {}
   static HADAL_INLINE void scales_at(const uint8_t* p, int part, F* s, F* m) {
     s[0] = halves_at(p, part);
@@ -94,7 +95,7 @@ struct Minimum {
   }
 };
 
-struct Q4_0 : Biased<8> {
+struct Q4_0 : Biased<3> {
   static constexpr int kBlockBytes = 288;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) { codes4(p, part, w); }
   static HADAL_INLINE void scales(const uint8_t* p, int part, const State&, F* s, F* m) {
@@ -108,7 +109,7 @@ struct Q4_1 : Minimum {
     scales_at(p + 256, part, s, m);
   }
 };
-struct Q5_0 : Biased<16> {
+struct Q5_0 : Biased<4> {
   static constexpr int kBlockBytes = 352;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes4(p, part, w);
@@ -125,7 +126,7 @@ struct Q5_1 : Minimum {
     scales_at(p + 320, part, s, m);
   }
 };
-struct Q8_0 : Biased<128> {
+struct Q8_0 : Biased<7> {
   static constexpr int kBlockBytes = 544;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     HADAL_UNROLL
@@ -137,15 +138,15 @@ struct Q8_0 : Biased<128> {
 };
 alignas(16) constexpr uint8_t kTableIQ4[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                                129, 141, 153, 166, 181, 197, 217, 241};
-alignas(16) constexpr uint8_t kTableMXFP4[16] = {12, 13, 14, 15, 16, 18, 20, 24,
-                                                 12, 11, 10, 9,  8,  6,  4,  0};
+alignas(16) constexpr uint8_t kTableMXFP4[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                                 16, 15, 14, 13, 12, 10, 8,  4};
 HADAL_INLINE void codes_table(const uint8_t* values, const uint8_t* p, int part, B w[8]) {
   codes4(p, part, w);
   const B table = load_table(values);
   HADAL_UNROLL
   for (int g = 0; g < 8; ++g) w[g] = lookup(table, w[g]);
 }
-struct IQ4_NL : Biased<128> {
+struct IQ4_NL : Biased<7> {
   static constexpr int kBlockBytes = 288;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes_table(kTableIQ4, p, part, w);
@@ -154,10 +155,10 @@ struct IQ4_NL : Biased<128> {
     scales_at(p + 256, part, s, m);
   }
 };
-/// Scale bytes hold the exponent of 2^(e - 128): codes are doubled values plus 12. Float bits of
+/// Scale bytes hold the exponent of 2^(e - 128): codes are doubled values plus 16. Float bits of
 /// 2^(e-128): exponent field e - 1 for e >= 2; e = 1 and 0 are the denormals 2^-127 and 2^-128.
 struct MXFP4 {
-  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBlockBytes = 272;
+  static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBlockBytes = 272, kBiasShift = 4;
   static HADAL_INLINE void head(const uint8_t*, int, State&) {}
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes_table(kTableMXFP4, p, part, w);
@@ -166,13 +167,13 @@ struct MXFP4 {
     const I e = load_u8_int(p + 256 + part * kLanes);
     const F doubled = bits_to_float(shift_left_int(e, 23));  // 2^(e - 127), 0 for e = 0
     s[0] = mul(doubled, splat(0.5f));
-    m[0] = mul(s[0], splat(12.0f));
+    m[0] = mul(s[0], splat(1 << kBiasShift));
   }
 };
 
 /// 256 columns: f16 d and dmin in the head; 8-bit scale and minimum per 32.
 struct SuperMinimum {
-  static constexpr int kSuper = 8, kHeadBytes = 64, kSubs = 1;
+  static constexpr int kSuper = 8, kHeadBytes = 64, kSubs = 1, kBiasShift = -1;
   static HADAL_INLINE void head(const uint8_t* p, int part, State& state) {
     state.d = halves_at(p, part);
     state.m = halves_at(p + 32, part);
@@ -197,10 +198,10 @@ struct Q5_K : SuperMinimum {
   }
 };
 
-/// 256 columns: f16 d in the head; signed 8-bit scales, constant bias.
-template <int kBias, int kSubCount>
+/// 256 columns: f16 d in the head; signed 8-bit scales, constant bias of 2^kShift.
+template <int kShift, int kSubCount>
 struct SuperBiased {
-  static constexpr int kSuper = 8, kHeadBytes = 32, kSubs = kSubCount;
+  static constexpr int kSuper = 8, kHeadBytes = 32, kSubs = kSubCount, kBiasShift = kShift;
   static HADAL_INLINE void head(const uint8_t* p, int part, State& state) {
     state.d = halves_at(p, part);
     state.m = zero();
@@ -209,11 +210,11 @@ struct SuperBiased {
     HADAL_UNROLL
     for (int i = 0; i < kSubCount; ++i) {
       s[i] = mul(st.d, signed_at(p + i * 16, part));
-      m[i] = mul(s[i], splat(kBias));
+      m[i] = mul(s[i], splat(1 << kShift));
     }
   }
 };
-struct Q6_K : SuperBiased<32, 2> {
+struct Q6_K : SuperBiased<5, 2> {
   static constexpr int kBlockBytes = 416;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes4(p, part, w);
@@ -223,7 +224,7 @@ struct Q6_K : SuperBiased<32, 2> {
     scales_at(p + 384, part, st, s, m);
   }
 };
-struct Q3_K : SuperBiased<4, 2> {
+struct Q3_K : SuperBiased<2, 2> {
   static constexpr int kBlockBytes = 224;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes2<0>(p, part, w);
@@ -233,7 +234,7 @@ struct Q3_K : SuperBiased<4, 2> {
     scales_at(p + 192, part, st, s, m);
   }
 };
-struct IQ4_XS : SuperBiased<128, 1> {
+struct IQ4_XS : SuperBiased<7, 1> {
   static constexpr int kBlockBytes = 272;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes_table(kTableIQ4, p, part, w);
@@ -244,7 +245,7 @@ struct IQ4_XS : SuperBiased<128, 1> {
 };
 /// Scale in the low, minimum in the high nibble, per 16 columns.
 struct Q2_K {
-  static constexpr int kSuper = 8, kHeadBytes = 64, kSubs = 2, kBlockBytes = 160;
+  static constexpr int kSuper = 8, kHeadBytes = 64, kSubs = 2, kBlockBytes = 160, kBiasShift = -1;
   static HADAL_INLINE void head(const uint8_t* p, int part, State& state) {
     SuperMinimum::head(p, part, state);
   }

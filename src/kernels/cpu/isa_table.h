@@ -1,13 +1,6 @@
 // The table of this instruction set.
 const cpu::Ops kOps = {
-    .quantize = quantize,
-    .direct_columns = kDirectColumns,
-    .direct = direct,
-    .unpacked_block_bytes = unpacked_block_bytes,
-    .unpack = unpack,
-    .tile_panels = kTilePanels,
-    .tile_columns = kTileColumns,
-    .quant_tile = quant_tile,
+    .quant = {quant_ops<Act8>(), quant_ops<Act16>()},
     .float_panels = kFloatPanels,
     .float_columns = kFloatColumns,
     .float_tile = float_tile,

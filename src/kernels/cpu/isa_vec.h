@@ -80,6 +80,16 @@ HADAL_INLINE I splat_int(int32_t x) {
 HADAL_INLINE I shift_left_int(I x, int n) {
   return _mm512_slli_epi32(x, static_cast<unsigned>(n));
 }
+HADAL_INLINE I shift_left_by(I x, int n) {
+  return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n));
+}
+HADAL_INLINE int32_t sum_int_lanes(I x) {
+  return _mm512_reduce_add_epi32(x);
+}
+/// Largest lane; none may be NaN.
+HADAL_INLINE float max_finite_lanes(F x) {
+  return _mm512_reduce_max_ps(x);
+}
 /// a < b ? 0 : x
 HADAL_INLINE F zero_where_less(F a, F b, F x) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
@@ -216,6 +226,20 @@ HADAL_INLINE I splat_int(int32_t x) {
 }
 HADAL_INLINE I shift_left_int(I x, int n) {
   return _mm256_slli_epi32(x, n);
+}
+HADAL_INLINE I shift_left_by(I x, int n) {
+  return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n));
+}
+HADAL_INLINE int32_t sum_int_lanes(I x) {
+  __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
+  return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 1)));
+}
+/// Largest lane; none may be NaN.
+HADAL_INLINE float max_finite_lanes(F x) {
+  __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 /// a < b ? 0 : x
 HADAL_INLINE F zero_where_less(F a, F b, F x) {
