@@ -53,7 +53,8 @@ function(hadal_room name)
   endif()
 endfunction()
 
-# Reads "room: rooms below it" lines. A room without sources yet is skipped.
+# Reads "room: rooms below it" lines. A room without sources yet is skipped, and so are those that
+# hadal_only_rooms leaves out.
 function(hadal_rooms table)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${table})
   file(STRINGS ${table} lines REGEX "^[a-z]+:")
@@ -62,6 +63,9 @@ function(hadal_rooms table)
     set(room ${CMAKE_MATCH_1})
     string(REGEX MATCHALL "[a-z]+" below "${CMAKE_MATCH_2}")
     file(GLOB_RECURSE present CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${room}/*.cc)
+    if(hadal_only_rooms AND NOT room IN_LIST hadal_only_rooms)
+      continue()
+    endif()
     if(present)
       set(existing "")
       foreach(other ${below})
