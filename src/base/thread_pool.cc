@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <fstream>
-#include <set>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/topology.h"
 
 namespace hadal {
 namespace {
@@ -66,35 +64,46 @@ void await(std::atomic<uint32_t>& word, std::atomic<uint32_t>& sleepers,
   sleepers.fetch_sub(1);
 }
 
-/// Cores that a cgroup quota allows (rounded up), or `fallback` where none is set.
-int quota_cores(int fallback) {
-  double best = fallback;
-  auto consider = [&](double quota, double period) {
-    if (quota > 0 && period > 0) best = std::min(best, quota / period);
-  };
-  std::string line;
-  std::vector<std::string> groups = {"/sys/fs/cgroup"};
-  std::ifstream self("/proc/self/cgroup");
-  while (std::getline(self, line)) {  // version 2 has one line "0::/path"
-    if (line.rfind("0::/", 0) != 0) continue;
-    std::string path = line.substr(3);
-    while (path.size() > 1) {
-      groups.push_back("/sys/fs/cgroup" + path);
-      path.resize(path.rfind('/'));
+/// What is left of one worker's range in stream(): begin in the low half, end in the high one, so
+/// that one compare-and-swap moves either. Its owner takes from the front, others from the back.
+struct alignas(64) Range {
+  std::atomic<uint64_t> span{0};
+
+  static uint64_t pack(uint64_t begin, uint64_t end) { return end << 32 | begin; }
+  static uint64_t begin_of(uint64_t span) { return span & 0xffffffffU; }
+  static uint64_t end_of(uint64_t span) { return span >> 32; }
+
+  void set(uint64_t begin, uint64_t end) { span.store(pack(begin, end)); }
+
+  /// Moves up to `grain` items from the front into [begin, end).
+  bool take_front(uint64_t grain, uint64_t& begin, uint64_t& end) {
+    uint64_t now = span.load();
+    while (begin_of(now) < end_of(now)) {
+      begin = begin_of(now);
+      end = std::min(begin + grain, end_of(now));
+      if (span.compare_exchange_weak(now, pack(end, end_of(now)))) return true;
     }
+    return false;
   }
-  for (const std::string& group : groups) {
-    std::ifstream file(group + "/cpu.max");
-    double quota = 0;
-    double period = 0;
-    if (file >> quota >> period) consider(quota, period);  // "max 100000" fails to parse: no limit
+  /// Moves half of what is left, at least `grain` items, from the back.
+  bool take_back(uint64_t grain, uint64_t& begin, uint64_t& end) {
+    uint64_t now = span.load();
+    while (begin_of(now) < end_of(now)) {
+      end = end_of(now);
+      const uint64_t left = end - begin_of(now);
+      begin = end - std::min(left, std::max(grain, left / 2));
+      if (span.compare_exchange_weak(now, pack(begin_of(now), begin))) return true;
+    }
+    return false;
   }
-  std::ifstream quota_v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream period_v1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota = 0;
-  double period = 0;
-  if (quota_v1 >> quota && period_v1 >> period) consider(quota, period);
-  return std::max(1, static_cast<int>(best + 0.999));
+};
+
+/// Binds the calling thread to the processors of a node. A refusal costs speed only.
+void bind_to(const CpuNode& node) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : node.cpus) CPU_SET(cpu, &set);
+  sched_setaffinity(0, sizeof(set), &set);
 }
 
 }  // namespace
@@ -115,6 +124,25 @@ struct ThreadPool::State {
   alignas(64) std::atomic<bool> stopping{false};
   const FunctionRef<void(int)>* body = nullptr;  ///< fixed while the job is open or has members
   std::vector<std::thread> threads;
+  std::vector<Range> ranges;
+  std::vector<int> nodes;  ///< per worker
+
+  /// More work for `worker`, whose range is empty: half of somebody else's.
+  bool steal(int worker, uint64_t grain) {
+    const int node = nodes[static_cast<size_t>(worker)];
+    for (const bool same_node : {true, false}) {
+      for (int step = 1; step < size; ++step) {
+        const auto victim = static_cast<size_t>((worker + step) % size);
+        uint64_t begin = 0;
+        uint64_t end = 0;
+        if ((nodes[victim] == node) != same_node) continue;
+        if (!ranges[victim].take_back(grain, begin, end)) continue;
+        ranges[static_cast<size_t>(worker)].set(begin, end);
+        return true;
+      }
+    }
+    return false;
+  }
 
   void announce() {
     generation.fetch_add(1);
@@ -164,11 +192,20 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   CHECK(threads >= 1);
   state_->size = threads;
+  state_->ranges = std::vector<Range>(static_cast<size_t>(threads));
+  const CpuTopology topology = CpuTopology::detect(allowed_cpus());
+  state_->nodes = topology.place(threads);
   if (threads > static_cast<int>(std::thread::hardware_concurrency())) {
     state_->spin = std::chrono::microseconds(0);  // a spinner would keep a worker off its core
   }
   for (int worker = 1; worker < threads; ++worker) {
-    state_->threads.emplace_back([s = state_.get(), worker] { s->work(worker); });
+    const CpuNode& node =
+        topology.nodes[static_cast<size_t>(state_->nodes[static_cast<size_t>(worker)])];
+    state_->threads.emplace_back(
+        [s = state_.get(), worker, node, bind = topology.nodes.size() > 1] {
+          if (bind) bind_to(node);
+          s->work(worker);
+        });
   }
 }
 
@@ -226,21 +263,38 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain,
   share(work);
 }
 
-int ThreadPool::default_threads() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  // Two hardware threads of a core share its multipliers: one worker per core is enough.
-  std::set<std::string> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &set)) continue;
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                       "/topology/thread_siblings_list");
-    std::string siblings;
-    if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
-    cores.insert(siblings);
+void ThreadPool::stream(FunctionRef<int64_t(int worker)> bound, int64_t grain,
+                        FunctionRef<void(int worker, int64_t begin, int64_t end)> body) {
+  State& s = *state_;
+  CHECK(grain >= 1);
+  if (s.size == 1) {
+    const int64_t count = bound(1);
+    for (int64_t begin = 0; begin < count; begin += grain) {
+      body(0, begin, std::min(begin + grain, count));
+    }
+    return;
   }
-  return quota_cores(std::max<int>(1, static_cast<int>(cores.size())));
+  CHECK(bound(s.size) <= 0xffffffffLL);
+  for (int worker = 0; worker < s.size; ++worker) {
+    s.ranges[static_cast<size_t>(worker)].set(static_cast<uint64_t>(bound(worker)),
+                                              static_cast<uint64_t>(bound(worker + 1)));
+  }
+  const auto step = static_cast<uint64_t>(grain);
+  auto work = [&](int worker) {
+    Range& own = s.ranges[static_cast<size_t>(worker)];
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    do {
+      while (own.take_front(step, begin, end)) {
+        body(worker, static_cast<int64_t>(begin), static_cast<int64_t>(end));
+      }
+    } while (s.steal(worker, step));
+  };
+  share(work);
+}
+
+int ThreadPool::default_threads() {
+  return CpuTopology::detect(allowed_cpus()).default_threads();
 }
 
 }  // namespace hadal

@@ -26,6 +26,7 @@ class FunctionRef<R(Args...)> {
 
 /// `size()` workers, the calling thread being worker 0. run() may be called by one thread at a
 /// time (the engine's); it returns when every worker is done. Workers spin briefly, then sleep.
+/// On a machine with several memory nodes each worker but the caller is bound to a node.
 class ThreadPool {
  public:
   /// threads >= 1. 1 means: no extra thread at all.
@@ -49,7 +50,15 @@ class ThreadPool {
   void parallel_for(int64_t count, int64_t grain,
                     FunctionRef<void(int64_t begin, int64_t end)> body);
 
-  /// The cores this process may use (affinity and cgroup aware), at least 1.
+  /// Splits [0, count) into one range per worker, range w = [bound(w), bound(w + 1)) with bound(0)
+  /// = 0 and bound(size()) = count: where memory belongs to workers, each reads its own part in
+  /// order. A worker takes `grain` items at a time from the front of its range; when it is empty,
+  /// it takes half of what is left at the back of another's (its own memory node first). A piece
+  /// never crosses a bound. count < 2^32.
+  void stream(FunctionRef<int64_t(int worker)> bound, int64_t grain,
+              FunctionRef<void(int worker, int64_t begin, int64_t end)> body);
+
+  /// Physical cores this process may use (affinity and cgroup aware), at least 1.
   static int default_threads();
 
  private:

@@ -62,6 +62,36 @@ TEST(ThreadPool, ParallelForCoversEachIndexOnce) {
   }
 }
 
+// Goal: stream() gives each item to somebody exactly once, in pieces that stay within one worker's
+// range and within the grain, also where ranges are empty, uneven or a worker is slow.
+TEST(ThreadPool, StreamCoversEachItemOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const int64_t count : {0, 1, 3, 64, 1001}) {
+      for (const int64_t grain : {1, 4, 5000}) {
+        for (const bool uneven : {false, true}) {
+          auto bound = [&](int worker) {  // uneven: all of it belongs to the last worker
+            return uneven && worker < threads ? int64_t{0} : count * worker / threads;
+          };
+          std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+          pool.stream(bound, grain, [&](int worker, int64_t begin, int64_t end) {
+            EXPECT_GE(worker, 0);
+            EXPECT_LT(worker, threads);
+            EXPECT_LT(begin, end);
+            EXPECT_LE(end - begin, grain);
+            for (int w = 1; w < threads; ++w) EXPECT_FALSE(begin < bound(w) && bound(w) < end);
+            if (worker == threads - 1 && begin == 0) {
+              std::this_thread::sleep_for(std::chrono::microseconds(50));
+            }
+            for (int64_t i = begin; i < end; ++i) hits[static_cast<size_t>(i)].fetch_add(1);
+          });
+          for (const auto& hit : hits) ASSERT_EQ(hit.load(), 1) << count << " by " << grain;
+        }
+      }
+    }
+  }
+}
+
 // Goal: idle workers sleep: a pool without work uses next to no processor time.
 TEST(ThreadPool, IdlePoolSleeps) {
   ThreadPool pool(4);
