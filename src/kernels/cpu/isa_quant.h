@@ -1,5 +1,5 @@
-// Quantised products: few columns straight from the packed panel, and the unpack + tile pair for many.
-// See cpu_ops.h for the arithmetic, isa_act.h for the policy A of the activations.
+// Quantised products: few columns straight from the packed panel; unpack + tile for many. See
+// cpu_ops.h for the arithmetic, isa_act.h for the policy A of the activations.
 
 /// C columns straight from the packed panel; unpacked codes live in registers.
 template <typename Fmt, typename A, int C>
@@ -23,6 +23,7 @@ void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* 
         B w[8];
         F scale[2], offset[2];
         Fmt::codes(p, part, w);
+        adapt_codes<Fmt::kBiasShift>(w);
         Fmt::scales(p, part, state[part], scale, offset);
         HADAL_UNROLL
         for (int c = 0; c < C; ++c) {
@@ -89,6 +90,7 @@ void unpack_panel(const uint8_t* p, int64_t blocks, uint8_t* out) {
         B w[8];
         F scale[2], offset[2];
         Fmt::codes(p, part, w);
+        adapt_codes<Fmt::kBiasShift>(w);
         Fmt::scales(p, part, state[part], scale, offset);
         store_unpacked(w, part, out);
         HADAL_UNROLL
@@ -148,7 +150,10 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
   }
 }
 
-#if HADAL_ISA_AVX512
+#if HADAL_ISA_NEON
+constexpr int kTilePanels = 1, kTileColumns = 4;  // 16 sums + 4 codes + 4 inputs of 32 registers
+constexpr int kDirectColumns = 4;
+#elif HADAL_ISA_AVX512
 constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
 constexpr int kDirectColumns = 8;
 #else
@@ -179,11 +184,12 @@ void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantI
   }
 }
 
-#define HADAL_EACH_FORMAT(CASE)                                                           \
-  CASE(Q4_0)                                                                              \
-  CASE(Q4_1)                                                                              \
-  CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) \
-      CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
+#define HADAL_EACH_FORMAT(CASE)                                                             \
+  CASE(Q4_0)                                                                                \
+  CASE(Q4_1)                                                                                \
+  CASE(Q5_0)                                                                                \
+  CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) \
+      CASE(IQ4_XS) CASE(MXFP4)
 
 template <typename A>
 void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
