@@ -1,19 +1,25 @@
 # The instruction set files: one object each, with the machine flags only there, optimised in every
 # preset (a test at -O0 would wait for the kernels), and checked for symbols that the linker could
-# pick for another processor.
+# pick for another processor. Other processors than these compute with the reference versions.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(isas avx2 avx512)
   set(isa_flags_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
   set(isa_flags_avx512 ${isa_flags_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
     -mprefer-vector-width=512)
-  foreach(isa avx2 avx512)
-    add_library(kernels_${isa} OBJECT ${PROJECT_SOURCE_DIR}/src/kernels/cpu/isa_${isa}.cc)
-    target_link_libraries(kernels_${isa} PRIVATE hadal_flags)
-    target_compile_options(kernels_${isa} PRIVATE -O3 -ffp-contract=off $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> ${isa_flags_${isa}})
-    target_sources(kernels PRIVATE $<TARGET_OBJECTS:kernels_${isa}>)
-    if(NOT HADAL_SANITIZE)  # sanitizers add weak symbols of their own
-      add_test(NAME kernels_isa_symbols_${isa} COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM}
-        -DOBJECT=$<TARGET_OBJECTS:kernels_${isa}> -P ${PROJECT_SOURCE_DIR}/cmake/isa_symbols.cmake)
-    endif()
-  endforeach()
   target_compile_definitions(kernels PRIVATE HADAL_X86_KERNELS=1)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(isas neon_dot neon_i8mm)
+  set(isa_flags_neon_dot -march=armv8.2-a+dotprod)
+  set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+  target_compile_definitions(kernels PRIVATE HADAL_NEON_KERNELS=1)
 endif()
+foreach(isa ${isas})
+  add_library(kernels_${isa} OBJECT ${PROJECT_SOURCE_DIR}/src/kernels/cpu/isa_${isa}.cc)
+  target_link_libraries(kernels_${isa} PRIVATE hadal_flags)
+  target_compile_options(kernels_${isa} PRIVATE -O3 -ffp-contract=off $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> ${isa_flags_${isa}})
+  target_sources(kernels PRIVATE $<TARGET_OBJECTS:kernels_${isa}>)
+  if(NOT HADAL_SANITIZE)  # sanitizers add weak symbols of their own
+    add_test(NAME kernels_isa_symbols_${isa} COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM}
+      -DOBJECT=$<TARGET_OBJECTS:kernels_${isa}> -P ${PROJECT_SOURCE_DIR}/cmake/isa_symbols.cmake)
+  endif()
+endforeach()

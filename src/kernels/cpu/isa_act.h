@@ -3,7 +3,8 @@
 // -bias * sum(x); store(), dot() and the unpacked form of codes for tiles.
 //
 // After the codes of a block come its side values: float scale; float scale * sum(x) of all 32, of
-// the first 16 and of the last 16; and, for kFoldsBias, the three sums as negated integers.
+// the first 16 and of the last 16; and, where kBytes leaves room, the three sums as negated
+// integers.
 
 struct ActSide {
   static constexpr int kSums = 4;
@@ -94,6 +95,10 @@ struct Act16 {
     Act8::tile_block<V, C, g0, n>(w, panel_stride, x, offset + 32, sum);
   }
 };
+
+#elif HADAL_ISA_NEON
+
+#include "kernels/cpu/isa_act_neon.h"
 
 #else  // AVX2
 
@@ -221,12 +226,17 @@ void quantize(const float* x, int64_t blocks, uint8_t* out) {
     side[1] = scale * static_cast<float>(first + last);
     side[2] = scale * static_cast<float>(first);
     side[3] = scale * static_cast<float>(last);
-    if constexpr (A::kFoldsBias) {
+    if constexpr (A::kBytes - A::kCodes >= 32) {
       const int32_t negated[4] = {-(first + last), -first, -last, 0};
       __builtin_memcpy(side + 4, negated, sizeof(negated));
     }
   }
 }
+
+#if !HADAL_ISA_NEON
+/// Makes a block's unsigned codes what the products want: here they take them as they are.
+template <int kBiasShift>
+HADAL_INLINE void adapt_codes(B*) {}
 
 /// What the integer sum of sub-block `sub` (0: the whole block, 1 and 2: its halves) starts with.
 template <typename A, bool kBiased>
@@ -237,6 +247,7 @@ HADAL_INLINE I start_sum(const uint8_t* side, int sub, int bias_shift) {
     return splat_int(0);
   }
 }
+#endif
 
 /// Adds one sub-block's contribution.
 template <typename A, bool kBiased>

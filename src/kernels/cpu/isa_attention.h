@@ -30,6 +30,8 @@ HADAL_INLINE void transpose(F r[kLanes]) {
     r[4 + j] = _mm512_shuffle_f32x4(odd_a, odd_b, 0x88);
     r[8 + j] = _mm512_shuffle_f32x4(even_a, even_b, 0xDD);
     r[12 + j] = _mm512_shuffle_f32x4(odd_a, odd_b, 0xDD);
+#elif HADAL_ISA_NEON
+    r[j] = quads[j];
 #else
     r[j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x20);
     r[4 + j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x31);
@@ -42,7 +44,7 @@ HADAL_INLINE F load_any(const void* base, int f16, int64_t at) {
              : load(static_cast<const float*>(base) + at);
 }
 HADAL_INLINE float load_one(const void* base, int f16, int64_t at) {
-  return f16 ? _cvtsh_ss(static_cast<const uint16_t*>(base)[at])
+  return f16 ? f16_scalar(static_cast<const uint16_t*>(base)[at])
              : static_cast<const float*>(base)[at];
 }
 
@@ -86,11 +88,10 @@ void values_padded(const void* values, int f16, int64_t count, int64_t d, int64_
 void store_f16(const float* source, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_half(out + i, load(source + i));
-  for (; i < n; ++i)
-    out[i] = static_cast<uint16_t>(_cvtss_sh(source[i], _MM_FROUND_TO_NEAREST_INT));
+  for (; i < n; ++i) out[i] = to_f16_scalar(source[i]);
 }
 
-#if HADAL_ISA_AVX512
+#if HADAL_ISA_AVX512 || HADAL_ISA_NEON
 constexpr int kQueryTile = 6;
 constexpr int kWideVectors = 4;  // 24 of 32 registers
 #else

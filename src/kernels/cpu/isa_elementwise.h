@@ -28,7 +28,7 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
   }
   const float total = sum_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
   const float mean = total / static_cast<float>(n) + eps;
-  const F scale = splat(1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean))));
+  const F scale = splat(1.0f / sqrt_scalar(mean));
   for (i = 0; i + kLanes <= n; i += kLanes) {
     store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
   }

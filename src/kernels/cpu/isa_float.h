@@ -64,6 +64,8 @@ void float_panel_tile(const uint8_t* w, int64_t panel_stride, int64_t depth, con
 
 #if HADAL_ISA_AVX512
 constexpr int kFloatPanels = 4, kFloatColumns = 5;  // 20 sums of 32 registers
+#elif HADAL_ISA_NEON
+constexpr int kFloatPanels = 1, kFloatColumns = 5;  // 20 sums of 32 registers
 #else
 constexpr int kFloatPanels = 2, kFloatColumns = 2;  // 8 sums of 16 registers
 #endif
@@ -74,7 +76,7 @@ void float_columns(const uint8_t* w, int64_t stride, int64_t depth, const FloatI
   switch (columns) {
     case 1:
       return float_panel_tile<W, P, 1>(w, stride, depth, x, out);
-#if HADAL_ISA_AVX512
+#if HADAL_ISA_AVX512 || HADAL_ISA_NEON
     case 2:
       return float_panel_tile<W, P, 2>(w, stride, depth, x, out);
     case 3:

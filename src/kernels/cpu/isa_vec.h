@@ -1,6 +1,7 @@
 // The private vector layer of the ISA files: thin names over intrinsics, so that most kernels are
 // written once and compiled per instruction set. Included inside hadal::<isa>::(anonymous), after
-// <immintrin.h>: everything has internal linkage, nothing is shared between objects.
+// <immintrin.h> or <arm_neon.h>: everything has internal linkage, nothing is shared between
+// objects.
 //
 // F: kLanes floats. I: kLanes int32. B: 4 * kLanes bytes. A panel of 16 rows is kParts vectors.
 
@@ -162,6 +163,10 @@ HADAL_INLINE F unpack_high_pairs(F a, F b) {
   return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
+#elif HADAL_ISA_NEON
+
+#include "kernels/cpu/isa_vec_neon.h"
+
 #else  // AVX2
 
 constexpr int kLanes = 8;
@@ -314,6 +319,18 @@ HADAL_INLINE F unpack_high_pairs(F a, F b) {
   return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
 }
 
+#endif
+
+#if !HADAL_ISA_NEON
+HADAL_INLINE float sqrt_scalar(float x) {
+  return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+}
+HADAL_INLINE float f16_scalar(uint16_t x) {
+  return _cvtsh_ss(x);
+}
+HADAL_INLINE uint16_t to_f16_scalar(float x) {
+  return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+}
 #endif
 
 constexpr int kParts = cpu::kPanelRows / kLanes;

@@ -1,0 +1,34 @@
+// The kernels for NEON with dot products and 8-bit matrix products (from ARMv8.6). Only
+// freestanding headers and intrinsics: cmake/isa_symbols.cmake checks it.
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/cpu/cpu_ops.h"
+
+#define HADAL_ISA_NEON 1
+#define HADAL_ISA_I8MM 1
+
+namespace hadal::isa_neon_i8mm {
+namespace {
+
+using cpu::AttentionTile;
+using cpu::FloatInput;
+using cpu::QuantInput;
+
+// The order matters: each file uses the ones before it.
+// clang-format off
+#include "kernels/cpu/isa_vec.h"
+#include "kernels/cpu/isa_formats.h"
+#include "kernels/cpu/isa_act.h"
+#include "kernels/cpu/isa_quant.h"
+#include "kernels/cpu/isa_float.h"
+#include "kernels/cpu/isa_attention.h"
+#include "kernels/cpu/isa_elementwise.h"
+// clang-format on
+
+}  // namespace
+
+#include "kernels/cpu/isa_table.h"
+
+}  // namespace hadal::isa_neon_i8mm
