@@ -249,13 +249,29 @@ HADAL_INLINE I start_sum(const uint8_t* side, int sub, int bias_shift) {
 }
 #endif
 
-/// Adds one sub-block's contribution.
+/// acc less what the offset of sub-block `sub` contributes.
 template <typename A, bool kBiased>
-HADAL_INLINE F finish_sum(F acc, I sum, F scale, F offset, const uint8_t* side, int sub) {
-  acc = fma(to_float(sum), mul(scale, splat(load_scalar(side))), acc);
+HADAL_INLINE F take_offset(F acc, F offset, const uint8_t* side, int sub) {
   if constexpr (A::kFoldsBias && kBiased) {
     return acc;
   } else {
     return fnma(offset, splat(load_scalar(side + ActSide::kSums + 4 * sub)), acc);
   }
+}
+
+/// Adds the contribution of a block with one scale.
+template <typename A, bool kBiased>
+HADAL_INLINE F add_block(F acc, I sum, F scale, F offset, const uint8_t* side) {
+  acc = fma(to_float(sum), mul(scale, splat(load_scalar(side))), acc);
+  return take_offset<A, kBiased>(acc, offset, side, 0);
+}
+
+/// Adds the contribution of a block with a scale for each half; `scaled` is the first half's sum
+/// times its scale.
+template <typename A, bool kBiased>
+HADAL_INLINE F add_halves(F acc, F scaled, I sum, const F scale, const F offset[2],
+                          const uint8_t* side) {
+  acc = fma(fma(to_float(sum), scale, scaled), splat(load_scalar(side)), acc);
+  acc = take_offset<A, kBiased>(acc, offset[0], side, 1);
+  return take_offset<A, kBiased>(acc, offset[1], side, 2);
 }

@@ -1,6 +1,17 @@
 // Quantised products: few columns straight from the packed panel; unpack + tile for many. See
 // cpu_ops.h for the arithmetic, isa_act.h for the policy A of the activations.
 
+#if HADAL_ISA_NEON
+constexpr int kTilePanels = 1, kTileColumns = 4;  // 16 sums + 4 codes + 4 inputs of 32 registers
+constexpr int kDirectColumns = 4;
+#elif HADAL_ISA_AVX512
+constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
+constexpr int kDirectColumns = 8;
+#else
+constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
+constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers
+#endif
+
 /// C columns straight from the packed panel; unpacked codes live in registers.
 template <typename Fmt, typename A, int C>
 void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* out) {
@@ -31,14 +42,13 @@ void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* 
           const uint8_t* side = xc + A::kCodes;
           F& sum = acc[part][c];
           auto start = [&](int sub) { return start_sum<A, kBiased>(side, sub, Fmt::kBiasShift); };
-          auto finish = [&](I total, int i_sub, int sub) {
-            sum = finish_sum<A, kBiased>(sum, total, scale[i_sub], offset[i_sub], side, sub);
-          };
           if constexpr (Fmt::kSubs == 1) {
-            finish(A::template dot<0, 8>(w, xc, start(0)), 0, 0);
+            const I total = A::template dot<0, 8>(w, xc, start(0));
+            sum = add_block<A, kBiased>(sum, total, scale[0], offset[0], side);
           } else {
-            finish(A::template dot<0, 4>(w, xc, start(1)), 0, 1);
-            finish(A::template dot<4, 4>(w, xc, start(2)), 1, 2);
+            const F scaled = mul(to_float(A::template dot<0, 4>(w, xc, start(1))), scale[0]);
+            const I last = A::template dot<4, 4>(w, xc, start(2));
+            sum = add_halves<A, kBiased>(sum, scaled, last, scale[1], offset, side);
           }
         }
       }
@@ -59,7 +69,10 @@ void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int c
   QuantInput rest = x;
   for (int done = 0; done < columns;) {
     rest.blocks = x.blocks + done * x.stride;
-    if (columns - done >= 4) {
+    if (kDirectColumns >= 8 && columns - done >= 8) {
+      direct_panel<Fmt, A, 8>(p, blocks, rest, out + done * 16);
+      done += 8;
+    } else if (columns - done >= 4) {
       direct_panel<Fmt, A, 4>(p, blocks, rest, out + done * 16);
       done += 4;
     } else if (columns - done >= 2) {
@@ -117,13 +130,14 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
   for (int c = 0; c < C; ++c) column[c] = x.blocks + c * x.stride;
   for (int64_t b = 0; b < blocks; ++b, w += unpacked_bytes(kSubs)) {
     const int64_t at = b * A::kBytes;
+    F scaled[V][C];  // of the first half
     HADAL_UNROLL
     for (int s = 0; s < kSubs; ++s) {
-      const int sub = kSubs == 1 ? 0 : 1 + s;
       I sum[V][C];
       HADAL_UNROLL
       for (int c = 0; c < C; ++c) {
-        const I start = start_sum<A, kBiased>(column[c] + at + A::kCodes, sub, bias_shift);
+        const uint8_t* side = column[c] + at + A::kCodes;
+        const I start = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + s, bias_shift);
         HADAL_UNROLL
         for (int v = 0; v < V; ++v) sum[v][c] = start;
       }
@@ -138,28 +152,25 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
                                                               kUnpackedCodes + s * 128) +
                                v % kParts * kLanes;
         const F scale = load(factors);
-        const F offset = load(factors + 16);
+        const F offset[2] = {load(factors + (kSubs == 2 && s == 1 ? 16 - 32 : 16)),
+                             load(factors + 16)};
         HADAL_UNROLL
         for (int c = 0; c < C; ++c) {
+          const uint8_t* side = column[c] + at + A::kCodes;
           float* acc = out + c * P * 16 + v * kLanes;
-          store(acc, finish_sum<A, kBiased>(load(acc), sum[v][c], scale, offset,
-                                            column[c] + at + A::kCodes, sub));
+          if constexpr (kSubs == 1) {
+            store(acc, add_block<A, kBiased>(load(acc), sum[v][c], scale, offset[0], side));
+          } else if (s == 0) {
+            scaled[v][c] = mul(to_float(sum[v][c]), scale);
+          } else {
+            store(acc, add_halves<A, kBiased>(load(acc), scaled[v][c], sum[v][c], scale, offset,
+                                              side));
+          }
         }
       }
     }
   }
 }
-
-#if HADAL_ISA_NEON
-constexpr int kTilePanels = 1, kTileColumns = 4;  // 16 sums + 4 codes + 4 inputs of 32 registers
-constexpr int kDirectColumns = 4;
-#elif HADAL_ISA_AVX512
-constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
-constexpr int kDirectColumns = 8;
-#else
-constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
-constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers
-#endif
 
 template <typename A, bool kBiased, int P, int kSubs>
 void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantInput& x,
