@@ -9,13 +9,13 @@
 ///
 /// The arithmetic of a quantised product, the same in every function and instruction set, so that a
 /// result never depends on which of them computed it. Codes are unsigned; a signed format has a
-/// bias, others a minimum. Per output, over sub-blocks s in order, with activations of 16 bits
-/// (offset = bias * scale, or -minimum):
-///   acc = fma(float(sum of code * x_int), scale_s * scale_x, acc)
-///   acc = fma(-offset_s, scale_x * sum of x_int, acc)
-/// and with 8 bits, where the second line is left out for signed formats:
-///   acc = fma(float(sum of (code - bias) * x_int), scale_s * scale_x, acc)
-///   acc = fma(-offset_s, scale_x * sum of x_int, acc)
+/// bias, others a minimum. With S = sum of code * x_int (activations of 16 bits) or, for signed
+/// formats and 8 bits, sum of (code - bias) * x_int, an output adds block after block:
+///   one scale:   acc = fma(float(S), scale * scale_x, acc)
+///   two halves:  acc = fma(fma(float(S1), scale1, float(S0) * scale0), scale_x, acc)
+///   each offset: acc = fma(-offset, scale_x * sum of x_int, acc)
+/// where offset is the minimum, or bias * scale where S has the plain codes; else the line is left
+/// out.
 #include <stddef.h>
 #include <stdint.h>
 
