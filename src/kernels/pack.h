@@ -17,6 +17,10 @@
 
 namespace hadal {
 
+/// Rises with every change of what pack_panel() writes for any type: packed bytes that were kept
+/// from an earlier version are useless then.
+inline constexpr uint32_t kPackLayoutVersion = 1;
+
 /// How a type is computed. kFormats for types that are no weights.
 cpu::Format pack_format(DType type);
 int64_t pack_panel_bytes(cpu::Format format, int64_t cols);
