@@ -1,15 +1,14 @@
 #include "kernels/matmul.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <string>
 #include <utility>
 
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
-#include "kernels/isa.h"
+#include "kernels/elementwise.h"
+#include "kernels/matmul_rows.h"
 #include "kernels/pack.h"
+#include "kernels/packed_weight.h"
 #include "kernels/reference/reference.h"
 
 namespace hadal {
@@ -25,359 +24,350 @@ constexpr int64_t kInlineMacs = 100000;
 constexpr int64_t kColumnsPerItem = 256;
 // 512 columns of weights unpacked at a time: 18 to 24 KiB, whole super-blocks.
 constexpr int64_t kSliceBlocks = 16;
-constexpr int64_t kDirectMax = 16;  ///< bound on any instruction set's direct_columns
+// What a worker takes at a time from its range when memory bounds the product: about a microsecond
+// of reading, the most that others may wait for the last one.
+constexpr int64_t kBytesPerPiece = 16 << 10;
+// Panels of one item: at least a block of 32 outputs, which the next product reads rounded
+// together.
+constexpr int64_t kGroup = 2;
+constexpr int64_t kFloatPanelsMax = 4;  ///< bounds on any instruction set's
+constexpr int64_t kFloatColumnsMax = 16;
 
-/// Memory aligned to cache lines, grown on demand, contents lost when it grows.
-class Scratch {
- public:
-  Scratch() = default;
-  ~Scratch() { std::free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  Scratch(Scratch&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+/// The results of some panels and columns. The panels come in runs of `run` that lie together.
+struct Tile {
+  float* data;
+  int64_t panels;
+  int64_t columns;
+  int64_t run;
 
-  uint8_t* reserve(int64_t bytes) {
-    const auto needed = static_cast<size_t>((bytes + 63) / 64 * 64);
-    if (needed > bytes_) {
-      std::free(data_);
-      data_ = static_cast<uint8_t*>(std::aligned_alloc(64, needed));
-      CHECK(data_ != nullptr);
-      bytes_ = needed;
-    }
-    return data_;
+  static int64_t floats(int64_t panels, int64_t columns) { return panels * columns * kPanelRows; }
+  const float* at(int64_t panel, int64_t column) const {
+    const int64_t first = panel / run * run;
+    const int64_t width = std::min(run, panels - first);
+    return data + (first * columns + column * width + panel - first) * kPanelRows;
   }
-  uint8_t* data() const { return data_; }
-
- private:
-  uint8_t* data_ = nullptr;
-  size_t bytes_ = 0;
 };
 
 }  // namespace
 
-struct Weight::Packed {
-  TensorView view;
-  const cpu::Ops* ops = nullptr;  ///< nullptr: reference, straight from the view
-  cpu::Format format = cpu::kFormats;
-  cpu::Activation activation = cpu::kActivation8;
-  int64_t panels = 0;
-  int64_t panel_bytes = 0;
-  const uint8_t* data = nullptr;  ///< panels * panel_bytes; in `memory` unless borrowed
-  Scratch memory;
-
-  bool quantised() const { return format < cpu::kQuantFormats; }
-  const uint8_t* panel(int64_t index) const { return data + index * panel_bytes; }
-};
-
 struct MatmulWorkspace::Buffers {
-  Scratch rounded[cpu::kActivations];
-  std::vector<Scratch> per_worker;
+  std::vector<BigMemory> per_worker;
+  MatmulRows rows;            ///< of callers who bring floats
+  std::vector<float> floats;  ///< of the slow way through the reference
 };
 
 MatmulWorkspace::MatmulWorkspace() : buffers_(std::make_unique<Buffers>()) {}
 MatmulWorkspace::~MatmulWorkspace() = default;
 
-Weight::Weight(std::unique_ptr<const Packed> packed) : packed_(std::move(packed)) {}
-Weight::Weight(Weight&&) noexcept = default;
-Weight& Weight::operator=(Weight&&) noexcept = default;
-Weight::~Weight() = default;
-
-int64_t Weight::rows() const {
-  return packed_->view.ne[1];
-}
-int64_t Weight::cols() const {
-  return packed_->view.ne[0];
-}
-DType Weight::type() const {
-  return packed_->view.type;
-}
-uint64_t Weight::bytes() const {
-  if (packed_->ops == nullptr) return packed_->view.bytes;
-  return static_cast<uint64_t>(packed_->panels * packed_->panel_bytes);
-}
-
 namespace {
 
-/// Checks that `tensor` is a matrix we can compute with, and fills all but the panels' memory.
-Status describe(const TensorView& tensor, Activations activations, Weight::Packed& out) {
-  const std::string name(tensor.name);
-  out.format = pack_format(tensor.type);
-  if (out.format == cpu::kFormats) {
-    return Error{Code::kUnsupported, "tensor " + name + " has type " +
-                                         std::string(dtype_info(tensor.type).name) +
-                                         ", which is no weight format"};
-  }
-  if (tensor.ne[2] != 1 || tensor.ne[3] != 1) {
-    return Error{Code::kUnsupported, "tensor " + name + " is no matrix: it has more than 2 axes"};
-  }
-  if (tensor.ne[0] % dtype_info(tensor.type).block_elements != 0) {
-    return Error{Code::kCorrupt, "tensor " + name + ": rows are no multiple of the block size"};
-  }
-  out.view = tensor;
-  out.ops = current_ops();
-  out.activation = activations == Activations::kInt8 ? cpu::kActivation8 : cpu::kActivation16;
-  if (out.ops != nullptr) {
-    out.panels = (tensor.ne[1] + kPanelRows - 1) / kPanelRows;
-    out.panel_bytes = pack_panel_bytes(out.format, tensor.ne[0]);
-  }
-  return {};
-}
-
-}  // namespace
-
-Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations,
-                               ThreadPool& pool) {
-  auto packed = std::make_unique<Packed>();
-  TRY_STATUS(describe(tensor, activations, *packed));
-  if (packed->ops != nullptr) {
-    Packed& p = *packed;
-    uint8_t* memory = p.memory.reserve(p.panels * p.panel_bytes);
-    p.data = memory;
-    pool.parallel_for(p.panels, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        pack_panel(tensor, p.format, i, memory + i * p.panel_bytes);
-      }
-    });
-  }
-  return Weight(std::move(packed));
-}
-
-Result<Weight> Weight::borrow_packed(const TensorView& tensor, Activations activations,
-                                     std::span<const uint8_t> bytes) {
-  auto packed = std::make_unique<Packed>();
-  TRY_STATUS(describe(tensor, activations, *packed));
-  if (bytes.size() != static_cast<size_t>(packed->panels * packed->panel_bytes)) {
-    return Error{Code::kInvalidArgument,
-                 "the packed form of tensor " + std::string(tensor.name) + " has a wrong size"};
-  }
-  packed->data = bytes.data();
-  return Weight(std::move(packed));
-}
-
-std::span<const uint8_t> Weight::packed_bytes() const {
-  return {packed_->data, static_cast<size_t>(packed_->panels * packed_->panel_bytes)};
-}
-
-namespace {
-
-/// One matmul call on weights of one instruction set: rounded input, and the work items.
+/// Products of one input with weights of one instruction set.
+///
+/// Work items are groups of panels times ranges of columns. Worker w owns a part of every
+/// task's groups, always the same one: it streams through memory that it packed itself.
 class Product {
  public:
-  Product(const MatmulInput& x, std::span<const MatmulTask> tasks, const cpu::Ops& ops,
+  Product(const MatmulRows& x, std::span<const MatmulTask> tasks, const cpu::Ops& ops,
           ThreadPool& pool, MatmulWorkspace::Buffers& buffers)
-      : x_(x), tasks_(tasks), ops_(ops), pool_(pool), buffers_(buffers) {
-    cols_ = tasks.front().weight->cols();
-    int64_t rows = 0;
+      : x_(x), n_(x.n()), tasks_(tasks), ops_(ops), pool_(pool), buffers_(buffers) {
     for (const MatmulTask& task : tasks) {
-      CHECK(task.weight->cols() == cols_);
-      rows += task.weight->rows();
+      CHECK(task.weight->cols() == x.cols());
+      DCHECK(!task.weight->packed().quantised() ||
+             x.forms().needed[task.weight->packed().activation]);
     }
-    inline_ = pool.size() == 1 || rows * cols_ * x.n < kInlineMacs;
     if (static_cast<int>(buffers.per_worker.size()) < pool.size()) {
       buffers.per_worker.resize(static_cast<size_t>(pool.size()));
     }
+    for (const MatmulTask& task : tasks) {
+      const Weight::Packed& w = task.weight->packed();
+      if (!w.quantised()) group_ = std::max<int64_t>(kGroup, ops.float_panels);
+      unpacked_bytes_ =
+          std::max(unpacked_bytes_,
+                   kGroup * kSliceBlocks * ops.quant[w.activation].unpacked_block_bytes(w.format));
+    }
+    // Both kinds of activations have the same limits.
+    few_ = n_ <= ops.quant[cpu::kActivation8].direct_columns;
   }
 
+  /// Each task into its own output.
   void run() {
-    round_inputs();
-    plan();
-    std::atomic<int64_t> next{0};
-    auto work = [&](int worker) {
-      while (true) {
-        const int64_t begin = next.fetch_add(grain_, std::memory_order_relaxed);
-        if (begin >= items_) return;
-        const int64_t end = std::min(begin + grain_, items_);
-        for (int64_t item = begin; item < end; ++item) run_item(item, worker);
+    each_item(tasks_.size(), [&](size_t index, Item item, int worker) {
+      const MatmulTask& task = tasks_[index];
+      const Tile tile = compute(task, item, worker, 0);
+      for (int64_t p = 0; p < tile.panels; ++p) {
+        for (int64_t c = 0; c < tile.columns; ++c) {
+          emit(task, item.first_panel + p, item.column + c, tile.at(p, c));
+        }
       }
-    };
-    if (inline_) {
-      work(0);
-    } else {
-      pool_.share(work);
-    }
+    });
+  }
+
+  /// Both tasks together into `out`.
+  void run_silu_mul(MatmulRows& out) {
+    each_item(1, [&](size_t, Item item, int worker) {
+      const Tile gate = compute(tasks_[0], item, worker, 0);
+      const Tile up = compute(tasks_[1], item, worker, 1);
+      const int64_t first = item.first_panel * kPanelRows;
+      const int64_t count = std::min(gate.panels * kPanelRows, tasks_[0].weight->rows() - first);
+      for (int64_t c = 0; c < gate.columns; ++c) {
+        float g[kFloatPanelsMax * kPanelRows];
+        float u[kFloatPanelsMax * kPanelRows];
+        for (int64_t p = 0; p < gate.panels; ++p) {
+          finish(tasks_[0], item.first_panel + p, gate.at(p, c), g + p * kPanelRows);
+          finish(tasks_[1], item.first_panel + p, up.at(p, c), u + p * kPanelRows);
+        }
+        ops_.silu_mul(g, u, count, g);
+        out.set(item.column + c, first, count, g);
+      }
+    });
   }
 
  private:
-  void round_inputs() {
-    for (int kind = 0; kind < cpu::kActivations; ++kind) {
-      const bool needed = std::any_of(tasks_.begin(), tasks_.end(), [&](const MatmulTask& task) {
-        const Weight::Packed& w = task.weight->packed();
-        return w.quantised() && w.activation == kind;
-      });
-      if (needed) round_input(kind);
-    }
-  }
+  struct Item {
+    int64_t first_panel;
+    int64_t panels;
+    int64_t column;
+    int64_t columns;
+  };
 
-  void round_input(int kind) {
-    const cpu::QuantOps& quant = ops_.quant[kind];
-    const int64_t blocks = cols_ / cpu::kBlockColumns;
-    // An odd number of blocks, so that the columns of a tile fall into different cache sets.
-    const int64_t stride = (blocks | 1) * quant.block_bytes;
-    uint8_t* rounded = buffers_.rounded[kind].reserve(x_.n * stride);
-    input_[kind] = {rounded, stride};
-    auto body = [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        quant.quantize(x_.data + r * x_.stride, blocks, rounded + r * stride);
-      }
-    };
-    if (inline_ || x_.n < 8) {
-      body(0, x_.n);
-    } else {
-      pool_.parallel_for(x_.n, 4, body);
-    }
-  }
-
-  /// Item = a group of panels of one task times a range of columns.
-  void plan() {
-    // Both kinds of activations have the same limits.
-    few_ = x_.n <= ops_.quant[cpu::kActivation8].direct_columns;
-    group_ = few_ ? 1 : 2;
-    for (const MatmulTask& task : tasks_) {
-      if (!task.weight->packed().quantised()) group_ = ops_.float_panels;
-    }
-    int64_t groups = 0;
-    for (const MatmulTask& task : tasks_) groups += groups_of(task);
-    const int64_t wanted = 4 * pool_.size();
-    span_ = std::min<int64_t>(x_.n, kColumnsPerItem);
-    while (!inline_ && groups * column_items() < wanted && span_ > 48) span_ = (span_ + 1) / 2;
-    items_ = groups * column_items();
-    grain_ = few_ ? std::max<int64_t>(1, items_ / (wanted * 2)) : 1;
-  }
-  int64_t column_items() const { return (x_.n + span_ - 1) / span_; }
   int64_t groups_of(const MatmulTask& task) const {
     return (task.weight->packed().panels + group_ - 1) / group_;
   }
+  /// The first of a task's groups that belong to `worker`.
+  int64_t share(const MatmulTask& task, int64_t worker) const {
+    return groups_of(task) * worker / workers_;
+  }
+  /// The same for the first `lists` tasks together.
+  int64_t share(size_t lists, int64_t worker) const {
+    int64_t groups = 0;
+    for (size_t i = 0; i < lists; ++i) groups += share(tasks_[i], worker);
+    return groups;
+  }
 
-  void run_item(int64_t item, int worker) {
-    int64_t group = item / column_items();
-    const int64_t column = item % column_items() * span_;
-    size_t index = 0;
-    while (group >= groups_of(tasks_[index])) group -= groups_of(tasks_[index++]);
-    const MatmulTask& task = tasks_[index];
-    const Weight::Packed& w = task.weight->packed();
-    const int64_t first = group * group_;
-    const int64_t panels = std::min(group_, w.panels - first);
-    const int64_t columns = std::min(span_, x_.n - column);
-    if (!w.quantised()) {
-      float_panels(task, first, panels, column, columns);
-      return;
+  /// Calls body(task, item, worker) for each item of the first `lists` tasks.
+  template <typename Body>
+  void each_item(size_t lists, Body&& body) {
+    int64_t macs = 0;
+    int64_t bytes = 0;
+    int64_t groups = 0;
+    for (const MatmulTask& task : tasks_) {
+      macs += task.weight->rows() * x_.cols() * n_;
+      bytes += static_cast<int64_t>(task.weight->bytes());
     }
-    const cpu::QuantOps& quant = ops_.quant[w.activation];
-    if (few_) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        DCHECK(quant.direct_columns <= kDirectMax);
-        float out[kDirectMax * kPanelRows];
-        quant.direct(w.format, w.panel(p), cols_ / cpu::kBlockColumns, input_[w.activation],
-                     static_cast<int>(x_.n), out);
-        for (int64_t c = 0; c < x_.n; ++c) emit(task, p, c, out + c * kPanelRows);
+    for (size_t i = 0; i < lists; ++i) groups += groups_of(tasks_[i]);
+    const bool alone = pool_.size() == 1 || macs < kInlineMacs;
+    workers_ = alone ? 1 : pool_.size();
+    int64_t span = std::min<int64_t>(n_, kColumnsPerItem);
+    const int64_t wanted = 4 * workers_;
+    while (!alone && groups * ((n_ + span - 1) / span) < wanted && span > 48) span = (span + 1) / 2;
+    const int64_t spans = (n_ + span - 1) / span;
+    const int64_t grain = few_ ? std::max<int64_t>(1, kBytesPerPiece * groups / bytes) : 1;
+
+    auto bound = [&](int worker) { return share(lists, worker) * spans; };
+    auto piece = [&](int worker, int64_t begin, int64_t end) {
+      int owner = 0;
+      while (bound(owner + 1) <= begin) ++owner;
+      const int64_t own_groups = share(lists, owner + 1) - share(lists, owner);
+      for (int64_t i = begin - bound(owner); i < end - bound(owner); ++i) {
+        // All groups for one range of columns, then the next: the input stays in the cache.
+        int64_t group = i % own_groups;
+        size_t index = 0;
+        int64_t here = 0;
+        while (here = share(tasks_[index], owner + 1) - share(tasks_[index], owner),
+               group >= here) {
+          group -= here;
+          ++index;
+        }
+        const int64_t first = (share(tasks_[index], owner) + group) * group_;
+        const int64_t column = i / own_groups * span;
+        body(index,
+             Item{first, std::min(group_, tasks_[index].weight->packed().panels - first), column,
+                  std::min(span, n_ - column)},
+             worker);
       }
+    };
+    if (alone) {
+      piece(0, 0, bound(1));
     } else {
-      for (int64_t p = first; p < first + panels; p += quant.tile_panels) {
-        const int64_t count = std::min<int64_t>(quant.tile_panels, first + panels - p);
-        quant_panels(task, p, count, column, columns,
-                     buffers_.per_worker[static_cast<size_t>(worker)]);
-      }
+      pool_.stream(bound, grain, piece);
     }
+  }
+
+  /// The products of an item, in the worker's buffer `slot` (0 or 1).
+  Tile compute(const MatmulTask& task, const Item& item, int worker, int slot) {
+    const Weight::Packed& w = task.weight->packed();
+    const int64_t floats = Tile::floats(group_, std::max<int64_t>(item.columns, kFloatColumnsMax));
+    uint8_t* memory =
+        buffers_.per_worker[static_cast<size_t>(worker)].reserve(unpacked_bytes_ + 2 * floats * 4);
+    auto* out = reinterpret_cast<float*>(memory + unpacked_bytes_) + slot * floats;
+    if (!w.quantised()) return float_tile(w, item, out);
+    if (few_) return direct_tile(w, item, out);
+    return wide_tile(w, item, memory, out);
+  }
+
+  Tile direct_tile(const Weight::Packed& w, const Item& item, float* out) const {
+    const cpu::QuantOps& quant = ops_.quant[w.activation];
+    cpu::QuantInput input = x_.forms().rounded[w.activation];
+    input.blocks += item.column * input.stride;
+    for (int64_t p = 0; p < item.panels; ++p) {
+      quant.direct(w.format, w.panel(item.first_panel + p), x_.cols() / cpu::kBlockColumns, input,
+                   static_cast<int>(item.columns), out + Tile::floats(p, item.columns));
+    }
+    return {out, item.panels, item.columns, 1};
   }
 
   /// Slice by slice: unpack the panels into a buffer that fits the first-level cache, then use it
   /// for all columns.
-  void quant_panels(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,
-                    int64_t columns, Scratch& scratch) {
-    const Weight::Packed& w = task.weight->packed();
+  Tile wide_tile(const Weight::Packed& w, const Item& item, uint8_t* unpacked, float* out) const {
     const cpu::QuantOps& quant = ops_.quant[w.activation];
-    const int64_t blocks = cols_ / cpu::kBlockColumns;
+    const int64_t blocks = x_.cols() / cpu::kBlockColumns;
     const int64_t stride = kSliceBlocks * quant.unpacked_block_bytes(w.format);
-    uint8_t* unpacked = scratch.reserve(panels * stride + columns * panels * kPanelRows * 4);
-    auto* out = reinterpret_cast<float*>(unpacked + panels * stride);
-    std::fill_n(out, columns * panels * kPanelRows, 0.0f);
-    for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
-      const int64_t count = std::min(kSliceBlocks, blocks - begin);
-      const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
-      for (int64_t p = 0; p < panels; ++p) {
-        quant.unpack(w.format, w.panel(first + p) + offset, count, unpacked + p * stride);
-      }
-      cpu::QuantInput input = input_[w.activation];
-      input.blocks += column * input.stride + begin * quant.block_bytes;
-      for (int64_t c = 0; c < columns; c += quant.tile_columns) {
-        quant.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
-                         static_cast<int>(std::min<int64_t>(quant.tile_columns, columns - c)),
-                         out + c * panels * kPanelRows);
-        input.blocks += quant.tile_columns * input.stride;
-      }
-    }
-    emit_tile(task, first, panels, column, columns, out);
-  }
-
-  void float_panels(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,
-                    int64_t columns) {
-    const Weight::Packed& w = task.weight->packed();
-    float out[16 * 4 * kPanelRows];
-    for (int64_t c = 0; c < columns; c += ops_.float_columns) {
-      const int64_t count = std::min<int64_t>(ops_.float_columns, columns - c);
-      const cpu::FloatInput input{x_.data + (column + c) * x_.stride, x_.stride};
-      ops_.float_tile(w.format, w.panel(first), w.panel_bytes, static_cast<int>(panels), cols_,
-                      input, static_cast<int>(count), out);
-      emit_tile(task, first, panels, column + c, count, out);
-    }
-  }
-
-  static void emit_tile(const MatmulTask& task, int64_t first, int64_t panels, int64_t column,
-                        int64_t count, const float* out) {
-    for (int64_t c = 0; c < count; ++c) {
-      for (int64_t p = 0; p < panels; ++p) {
-        emit(task, first + p, column + c, out + (c * panels + p) * kPanelRows);
+    const Tile tile{out, item.panels, item.columns, quant.tile_panels};
+    std::fill_n(out, Tile::floats(item.panels, item.columns), 0.0f);
+    for (int64_t first = 0; first < item.panels; first += quant.tile_panels) {
+      const int64_t panels = std::min<int64_t>(quant.tile_panels, item.panels - first);
+      float* results = out + Tile::floats(first, item.columns);
+      for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
+        const int64_t count = std::min(kSliceBlocks, blocks - begin);
+        const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
+        for (int64_t p = 0; p < panels; ++p) {
+          quant.unpack(w.format, w.panel(item.first_panel + first + p) + offset, count,
+                       unpacked + p * stride);
+        }
+        cpu::QuantInput input = x_.forms().rounded[w.activation];
+        input.blocks += item.column * input.stride + begin * quant.block_bytes;
+        for (int64_t c = 0; c < item.columns; c += quant.tile_columns) {
+          const int64_t columns = std::min<int64_t>(quant.tile_columns, item.columns - c);
+          quant.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
+                           static_cast<int>(columns), results + Tile::floats(panels, c));
+          input.blocks += quant.tile_columns * input.stride;
+        }
       }
     }
+    return tile;
   }
 
-  static void emit(const MatmulTask& task, int64_t panel, int64_t column, const float* values) {
+  Tile float_tile(const Weight::Packed& w, const Item& item, float* out) const {
+    for (int64_t first = 0; first < item.panels; first += ops_.float_panels) {
+      const int64_t panels = std::min<int64_t>(ops_.float_panels, item.panels - first);
+      float* results = out + Tile::floats(first, item.columns);
+      cpu::FloatInput input = x_.forms().floats;
+      input.x += item.column * input.stride;
+      for (int64_t c = 0; c < item.columns; c += ops_.float_columns) {
+        const int64_t columns = std::min<int64_t>(ops_.float_columns, item.columns - c);
+        ops_.float_tile(w.format, w.panel(item.first_panel + first), w.panel_bytes,
+                        static_cast<int>(panels), x_.cols(), input, static_cast<int>(columns),
+                        results + Tile::floats(panels, c));
+        input.x += columns * input.stride;
+      }
+    }
+    return {out, item.panels, item.columns, ops_.float_panels};
+  }
+
+  /// values (+ bias) of one panel; lanes beyond the last row are left alone.
+  static void finish(const MatmulTask& task, int64_t panel, const float* values, float* out) {
     const int64_t first = panel * kPanelRows;
     const int64_t rows = std::min<int64_t>(kPanelRows, task.weight->rows() - first);
-    float* out = task.out + column * task.out_stride + first;
     for (int64_t i = 0; i < rows; ++i) {
       out[i] = task.bias == nullptr ? values[i] : values[i] + task.bias[first + i];
     }
   }
 
-  const MatmulInput& x_;
+  static void emit(const MatmulTask& task, int64_t panel, int64_t column, const float* values) {
+    const int64_t first = panel * kPanelRows;
+    float* out = task.out + column * task.out_stride + first;
+    if (!task.add) return finish(task, panel, values, out);
+    float result[kPanelRows];
+    finish(task, panel, values, result);
+    const int64_t rows = std::min<int64_t>(kPanelRows, task.weight->rows() - first);
+    for (int64_t i = 0; i < rows; ++i) out[i] += result[i];
+  }
+
+  const MatmulRows& x_;
+  const int64_t n_;
   std::span<const MatmulTask> tasks_;
   const cpu::Ops& ops_;
   ThreadPool& pool_;
   MatmulWorkspace::Buffers& buffers_;
-  cpu::QuantInput input_[cpu::kActivations] = {};
-  int64_t cols_ = 0;
-  int64_t group_ = 1;  ///< panels per item
-  int64_t span_ = 1;   ///< columns per item
-  int64_t items_ = 0;
-  int64_t grain_ = 1;
-  bool inline_ = false;
+  int64_t workers_ = 1;
+  int64_t group_ = kGroup;  ///< panels per item
+  int64_t unpacked_bytes_ = 0;
   bool few_ = false;  ///< columns go straight from the packed panels
 };
 
+/// A task whose weight has no panels.
+void reference_product(const MatmulRows& x, const MatmulTask& task, ThreadPool& pool,
+                       std::vector<float>& memory) {
+  const int64_t rows = task.weight->rows();
+  const cpu::FloatInput& in = x.forms().floats;
+  MatmulTask plain = task;
+  if (task.add) {
+    memory.resize(static_cast<size_t>(x.n() * rows));
+    plain.out = memory.data();
+    plain.out_stride = rows;
+  }
+  pool.parallel_for(rows, 32, [&](int64_t begin, int64_t end) {
+    reference::matmul_rows(task.weight->packed().view, begin, end, in.x, x.n(), in.stride,
+                           task.bias, plain.out, plain.out_stride);
+  });
+  if (!task.add) return;
+  for (int64_t r = 0; r < x.n(); ++r) {
+    reference::add_in_place(task.out + r * task.out_stride, plain.out + r * rows, rows);
+  }
+}
+
 }  // namespace
 
-void matmul(const MatmulInput& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
+void matmul(const MatmulRows& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
             MatmulWorkspace& workspace) {
-  if (x.n == 0) return;
+  if (x.n() == 0) return;
+  MatmulWorkspace::Buffers& buffers = workspace.buffers();
   while (!tasks.empty()) {
     // Tasks prepared for one instruction set go together; a change happens only in tests.
     const cpu::Ops* ops = tasks.front().weight->packed().ops;
     size_t count = 1;
     while (count < tasks.size() && tasks[count].weight->packed().ops == ops) ++count;
     if (ops != nullptr) {
-      Product(x, tasks.first(count), *ops, pool, workspace.buffers()).run();
+      Product(x, tasks.first(count), *ops, pool, buffers).run();
     } else {
       for (const MatmulTask& task : tasks.first(count)) {
-        pool.parallel_for(task.weight->rows(), 32, [&](int64_t begin, int64_t end) {
-          reference::matmul_rows(task.weight->packed().view, begin, end, x.data, x.n, x.stride,
-                                 task.bias, task.out, task.out_stride);
-        });
+        reference_product(x, task, pool, buffers.floats);
       }
     }
     tasks = tasks.subspan(count);
   }
+}
+
+void matmul(const MatmulInput& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
+            MatmulWorkspace& workspace) {
+  MatmulRows& rows = workspace.buffers().rows;
+  std::vector<const Weight*> readers;
+  for (const MatmulTask& task : tasks) readers.push_back(task.weight);
+  rows.reset(x.n, readers);
+  rows.set_all(x.data, x.stride, pool);
+  matmul(rows, tasks, pool, workspace);
+}
+
+void matmul_silu_mul(const MatmulRows& x, const MatmulTask& gate, const MatmulTask& up,
+                     MatmulRows& out, ThreadPool& pool, MatmulWorkspace& workspace) {
+  const int64_t rows = gate.weight->rows();
+  CHECK(up.weight->rows() == rows && out.cols() == rows && out.n() == x.n());
+  if (x.n() == 0) return;
+  const cpu::Ops* ops = gate.weight->packed().ops;
+  const MatmulTask tasks[] = {gate, up};
+  if (ops != nullptr && up.weight->packed().ops == ops) {
+    return Product(x, tasks, *ops, pool, workspace.buffers()).run_silu_mul(out);
+  }
+  std::vector<float> products(static_cast<size_t>(2 * x.n() * rows));
+  MatmulTask parts[] = {gate, up};
+  for (int i = 0; i < 2; ++i) {
+    parts[i].out = products.data() + i * x.n() * rows;
+    parts[i].out_stride = rows;
+    parts[i].add = false;
+  }
+  matmul(x, parts, pool, workspace);
+  silu_mul(parts[0].out, parts[1].out, x.n() * rows, parts[0].out);
+  out.set_all(parts[0].out, rows, pool);
 }
 
 }  // namespace hadal

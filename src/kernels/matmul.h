@@ -56,6 +56,37 @@ class Weight {
   std::unique_ptr<const Packed> packed_;
 };
 
+/// Activations of n rows in every form that the products reading them need: rounded to 8 or 16
+/// bits, or float. Producers write rows or parts of rows where they compute them; several products
+/// may read the result. Keep one per place in a model: it reuses its memory.
+class MatmulRows {
+ public:
+  MatmulRows();
+  ~MatmulRows();
+  MatmulRows(const MatmulRows&) = delete;
+  MatmulRows& operator=(const MatmulRows&) = delete;
+
+  /// Makes room for n rows with as many columns as each of `readers` has, for all of them.
+  void reset(int64_t n, std::span<const Weight* const> readers);
+
+  int64_t n() const { return n_; }
+  int64_t cols() const { return cols_; }
+
+  /// Sets columns [first, first + count) of a row; `first` and `count` are multiples of 32, or
+  /// `count` reaches the last column. Distinct columns may be set by distinct threads at a time.
+  void set(int64_t row, int64_t first, int64_t count, const float* x);
+  /// Sets all rows; row r is at x + r * stride.
+  void set_all(const float* x, int64_t stride, ThreadPool& pool);
+
+  struct Forms;
+  const Forms& forms() const { return *forms_; }
+
+ private:
+  int64_t n_ = 0;
+  int64_t cols_ = 0;
+  std::unique_ptr<Forms> forms_;
+};
+
 /// Buffers that matmul reuses between calls. One per calling thread.
 class MatmulWorkspace {
  public:
@@ -71,23 +102,34 @@ class MatmulWorkspace {
   std::unique_ptr<Buffers> buffers_;
 };
 
-/// Activations x[n, cols]; row r starts at data + r * stride.
-struct MatmulInput {
-  const float* data = nullptr;
-  int64_t n = 0;
-  int64_t stride = 0;
-};
-
 /// One product of a group that shares its input (q, k, v; gate, up).
 struct MatmulTask {
   const Weight* weight = nullptr;
   const float* bias = nullptr;  ///< rows() floats or null
   float* out = nullptr;         ///< n x rows(), row r at out + r * out_stride
   int64_t out_stride = 0;
+  bool add = false;  ///< out += product (a residual) instead of out = product
 };
 
-/// All tasks read the same x; the activations are rounded once. Outputs must not alias x.
+/// All tasks read the same x.
+void matmul(const MatmulRows& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
+            MatmulWorkspace& workspace);
+
+/// Float activations x[n, cols]; row r starts at data + r * stride.
+struct MatmulInput {
+  const float* data = nullptr;
+  int64_t n = 0;
+  int64_t stride = 0;
+};
+
+/// The same for activations that nobody prepared. Outputs must not alias x.
 void matmul(const MatmulInput& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
             MatmulWorkspace& workspace);
+
+/// out = silu(Wg x) * (Wu x), the gated unit of a feed-forward layer (2002.05202), without the
+/// products ever leaving the cache. `gate` and `up` have the same shape; their out and add are not
+/// used. `out` was reset for its readers with x.n() rows.
+void matmul_silu_mul(const MatmulRows& x, const MatmulTask& gate, const MatmulTask& up,
+                     MatmulRows& out, ThreadPool& pool, MatmulWorkspace& workspace);
 
 }  // namespace hadal

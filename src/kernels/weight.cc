@@ -1,0 +1,95 @@
+#include <string>
+#include <utility>
+
+#include "kernels/isa.h"
+#include "kernels/matmul.h"
+#include "kernels/pack.h"
+#include "kernels/packed_weight.h"
+
+namespace hadal {
+
+Weight::Weight(std::unique_ptr<const Packed> packed) : packed_(std::move(packed)) {}
+Weight::Weight(Weight&&) noexcept = default;
+Weight& Weight::operator=(Weight&&) noexcept = default;
+Weight::~Weight() = default;
+
+int64_t Weight::rows() const {
+  return packed_->view.ne[1];
+}
+int64_t Weight::cols() const {
+  return packed_->view.ne[0];
+}
+DType Weight::type() const {
+  return packed_->view.type;
+}
+uint64_t Weight::bytes() const {
+  if (packed_->ops == nullptr) return packed_->view.bytes;
+  return static_cast<uint64_t>(packed_->panels * packed_->panel_bytes);
+}
+
+namespace {
+
+/// Checks that `tensor` is a matrix we can compute with, and fills all but the panels' memory.
+Status describe(const TensorView& tensor, Activations activations, Weight::Packed& out) {
+  const std::string name(tensor.name);
+  out.format = pack_format(tensor.type);
+  if (out.format == cpu::kFormats) {
+    return Error{Code::kUnsupported, "tensor " + name + " has type " +
+                                         std::string(dtype_info(tensor.type).name) +
+                                         ", which is no weight format"};
+  }
+  if (tensor.ne[2] != 1 || tensor.ne[3] != 1) {
+    return Error{Code::kUnsupported, "tensor " + name + " is no matrix: it has more than 2 axes"};
+  }
+  if (tensor.ne[0] % dtype_info(tensor.type).block_elements != 0) {
+    return Error{Code::kCorrupt, "tensor " + name + ": rows are no multiple of the block size"};
+  }
+  out.view = tensor;
+  out.ops = current_ops();
+  out.activation = activations == Activations::kInt8 ? cpu::kActivation8 : cpu::kActivation16;
+  if (out.ops != nullptr) {
+    out.panels = (tensor.ne[1] + cpu::kPanelRows - 1) / cpu::kPanelRows;
+    out.panel_bytes = pack_panel_bytes(out.format, tensor.ne[0]);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations,
+                               ThreadPool& pool) {
+  auto packed = std::make_unique<Packed>();
+  TRY_STATUS(describe(tensor, activations, *packed));
+  if (packed->ops != nullptr) {
+    Packed& p = *packed;
+    p.memory = PanelMemory(p.panels * p.panel_bytes);
+    uint8_t* memory = p.memory.data();
+    p.data = memory;
+    // Each worker packs the panels that it will read, so that they lie on its memory node.
+    auto bound = [&](int worker) { return p.panels * worker / pool.size(); };
+    pool.stream(bound, 1, [&](int, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        pack_panel(tensor, p.format, i, memory + i * p.panel_bytes);
+      }
+    });
+  }
+  return Weight(std::move(packed));
+}
+
+Result<Weight> Weight::borrow_packed(const TensorView& tensor, Activations activations,
+                                     std::span<const uint8_t> bytes) {
+  auto packed = std::make_unique<Packed>();
+  TRY_STATUS(describe(tensor, activations, *packed));
+  if (bytes.size() != static_cast<size_t>(packed->panels * packed->panel_bytes)) {
+    return Error{Code::kInvalidArgument,
+                 "the packed form of tensor " + std::string(tensor.name) + " has a wrong size"};
+  }
+  packed->data = bytes.data();
+  return Weight(std::move(packed));
+}
+
+std::span<const uint8_t> Weight::packed_bytes() const {
+  return {packed_->data, static_cast<size_t>(packed_->panels * packed_->panel_bytes)};
+}
+
+}  // namespace hadal
