@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -32,8 +33,9 @@ class Report:
 
 def call(command, report, name, timeout=900, env=None):
     """Runs a command, shows its output when it fails; returns (ok, output)."""
-    full_env = dict(os.environ, HADAL_TEST_MODEL=str(MODEL) if MODEL.exists() else "",
-                    HADAL_BINARY=str(BUILD / "dev" / "hadal"), **(env or {}))
+    full_env = dict(os.environ, HADAL_BINARY=str(BUILD / "dev" / "hadal"), **(env or {}))
+    if MODEL.exists():
+        full_env["HADAL_TEST_MODEL"] = str(MODEL)
     try:
         done = subprocess.run([str(c) for c in command], cwd=ROOT, env=full_env, timeout=timeout,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -114,6 +116,43 @@ def step_asan(report):
             run_counted(command, report, f"asan {name}")
     else:
         report.add(failed=1)
+
+
+def product_bits(output):
+    return re.findall(r"^product bits: .*$", output, re.M)
+
+
+def check_arm64_bits(report, emulated, native):
+    """Each emulated processor takes the paths it should, and their products equal ours bit by bit."""
+    expected = {"max": "reference neon-dotprod neon-i8mm", "cortex-a76": "reference neon-dotprod",
+                "cortex-a72": "reference"}
+    for processor, names in expected.items():
+        command = [processor if word == "max" else word for word in emulated]
+        ok, output = call([*command, "--gtest_filter=MatmulBits.*"], report, f"arm64 bits {processor}")
+        wanted = [] if names == "reference" else native
+        same = product_bits(output) == wanted and f"instruction sets here: {names}\n" in output
+        if ok and not same:
+            print(output)
+            report.problems.append(f"arm64 bits {processor}: not those of this machine, or other paths than {names}")
+        report.add(passed=int(ok and same), failed=int(not (ok and same)))
+
+
+def step_arm64(report):
+    """the arithmetic cross-compiled for 64-bit ARM, under emulation"""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        report.skips.append(f"arm64: only cross-compiled from x86-64, this machine is {platform.machine()}")
+        report.add(skipped=1)
+        return
+    tests = ["tensor_test", "kernels_test", "kernels_isa_symbols_neon_dot", "kernels_isa_symbols_neon_i8mm"]
+    if not (call(["./dev", "build", "arm64", *tests[:2]], report, "build arm64")[0]
+            and call(["./dev", "build", "dev", "kernels_test"], report, "build dev kernels_test", timeout=2400)[0]):
+        report.add(failed=1)
+        return
+    commands = dict(ctest_commands(BUILD / "arm64", set(tests)))
+    for name in tests:
+        run_counted(commands[name], report, f"arm64 {name}")
+    native = product_bits(call([BUILD / "dev" / "kernels_test", "--gtest_filter=MatmulBits.*"], report, "bits here")[1])
+    check_arm64_bits(report, commands["kernels_test"], native)
 
 
 def step_fuzz(report):
