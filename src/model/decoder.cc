@@ -1,6 +1,9 @@
 /// The forward pass of dense decoders (Llama, Qwen2, Qwen3). Symbols: x is the residual stream,
-/// h a normed or projected copy of it, q k v queries, keys and values; rows are tokens of any
-/// number of sequences.
+/// q k v queries, keys and values; rows are tokens of any number of sequences.
+///
+/// Activations between two products are kept only as the next product reads them (MatmulRows), and
+/// written where they are computed: a layer of one row has five parallel steps, q k v, attention,
+/// output, gate and up, down.
 ///
 /// Big batches go through in slices of kSliceRows rows: a row sees only rows before it, so slices
 /// change nothing but the memory needed.
@@ -53,7 +56,6 @@ class Decoder final : public Model {
   void add_attention(const LayerWeights& layer, int64_t index,
                      std::span<const KvSequence> sequences, KvPool& kv);
   void add_feed_forward(const LayerWeights& layer);
-  void add_residual();
   void project_head(float* logits);
 
   /// With a profile: the op that ends here, and what it read and multiplied.
@@ -66,11 +68,13 @@ class Decoder final : public Model {
   AttentionRows attention_rows(std::span<const KvSequence> sequences) const {
     return {positions_, row_sequences_, sequences};
   }
-  void norm(const std::vector<float>& x, const std::vector<float>& weight, std::vector<float>& out);
-  void linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out, Op op);
-  MatmulTask task(const Linear& weight, float* out) const {
-    return {&weight.weight, weight.bias.empty() ? nullptr : weight.bias.data(), out,
-            weight.weight.rows()};
+  void norm(const std::vector<float>& weight, std::span<const Weight* const> readers);
+  void add_linear(const Linear& weight, const MatmulRows& in, Op op);
+  static MatmulTask task(const Linear& weight, float* out) {
+    return {.weight = &weight.weight,
+            .bias = weight.bias.empty() ? nullptr : weight.bias.data(),
+            .out = out,
+            .out_stride = weight.weight.rows()};
   }
   /// Calls body(begin, end) over the rows, on several workers when there are many.
   template <typename Body>
@@ -97,7 +101,11 @@ class Decoder final : public Model {
   std::vector<int32_t> positions_;
   std::vector<int32_t> row_sequences_;
   RopeAngles angles_;
-  std::vector<float> x_, h_, q_, k_, v_, attended_, gate_, up_;
+  std::vector<float> x_, q_, k_, v_, attended_;
+  std::vector<float> norm_rows_;  ///< one row per piece of kRowGrain rows
+  MatmulRows normed_;             ///< input of q k v, of gate and up, and of the head
+  MatmulRows mixed_;              ///< attended_, input of the attention's output product
+  MatmulRows gated_;              ///< silu(gate) * up, input of down
 };
 
 Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
@@ -120,8 +128,6 @@ void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSe
   lap(Op::kEmbed);
   for (int64_t index = 0; index < config_.n_layers; ++index) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
-    norm(x_, layer.attn_norm, h_);
-    lap(Op::kNorm);
     project_qkv(layer);
     rotate(layer);
     lap(Op::kRope);
@@ -142,16 +148,23 @@ void Decoder::embed(std::span<const BatchRow> rows) {
   for (size_t r = 0; r < rows.size(); ++r) {
     positions_[r] = rows[r].position;
     row_sequences_[r] = rows[r].sequence;
-    dequantize_row(table.type, table.row(rows[r].token),
-                   x_.data() + static_cast<int64_t>(r) * config_.d_model, config_.d_model);
   }
+  each_row([&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      dequantize_row(table.type, table.row(rows[static_cast<size_t>(r)].token),
+                     x_.data() + r * config_.d_model, config_.d_model);
+    }
+  });
   angles_.compute(weights_.rope, positions_);
 }
 
+/// q, k, v = W norm(x)
 void Decoder::project_qkv(const LayerWeights& layer) {
+  const Weight* const readers[] = {&layer.q.weight, &layer.k.weight, &layer.v.weight};
+  norm(layer.attn_norm, readers);
   const MatmulTask tasks[] = {task(layer.q, q_.data()), task(layer.k, k_.data()),
                               task(layer.v, v_.data())};
-  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  matmul(normed_, tasks, pool_, workspace_);
   lap(Op::kQkv, tasks);
 }
 
@@ -200,58 +213,51 @@ void Decoder::add_attention(const LayerWeights& layer, int64_t index,
   attention(kv, index, attention_rows(sequences), q_.data(), config_.n_heads, scale,
             attended_.data(), pool_);
   lap_attention(kv.layout());
-  linear(layer.o, attended_, h_, Op::kAttentionOut);
-  add_residual();
+  const Weight* const readers[] = {&layer.o.weight};
+  mixed_.reset(n_rows_, readers);
+  mixed_.set_all(attended_.data(), q_width(), pool_);
+  add_linear(layer.o, mixed_, Op::kAttentionOut);
 }
 
 /// x += Wdown (silu(Wgate h) * Wup h), h = norm(x)
 void Decoder::add_feed_forward(const LayerWeights& layer) {
-  norm(x_, layer.ffn_norm, h_);
-  lap(Op::kNorm);
-  const MatmulTask tasks[] = {task(layer.gate, gate_.data()), task(layer.up, up_.data())};
-  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  const Weight* const gate_up[] = {&layer.gate.weight, &layer.up.weight};
+  const Weight* const down[] = {&layer.down.weight};
+  norm(layer.ffn_norm, gate_up);
+  gated_.reset(n_rows_, down);
+  const MatmulTask tasks[] = {task(layer.gate, nullptr), task(layer.up, nullptr)};
+  matmul_silu_mul(normed_, tasks[0], tasks[1], gated_, pool_, workspace_);
   lap(Op::kGateUp, tasks);
-  each_row([&](int64_t begin, int64_t end) {
-    float* gate = gate_.data() + begin * config_.d_ff;
-    silu_mul(gate, up_.data() + begin * config_.d_ff, (end - begin) * config_.d_ff, gate);
-  });
-  lap(Op::kSilu);
-  linear(layer.down, gate_, h_, Op::kDown);
-  add_residual();
-}
-
-/// x += h
-void Decoder::add_residual() {
-  each_row([&](int64_t begin, int64_t end) {
-    const int64_t first = begin * config_.d_model;
-    add_in_place(x_.data() + first, h_.data() + first, (end - begin) * config_.d_model);
-  });
-  lap(Op::kResidual);
+  add_linear(layer.down, gated_, Op::kDown);
 }
 
 void Decoder::project_head(float* logits) {
-  norm(x_, weights_.output_norm, h_);
-  lap(Op::kNorm);
+  const Weight* const readers[] = {&weights_.head.weight};
+  norm(weights_.output_norm, readers);
   const MatmulTask tasks[] = {task(weights_.head, logits)};
-  matmul({h_.data(), n_rows_, config_.d_model}, tasks, pool_, workspace_);
+  matmul(normed_, tasks, pool_, workspace_);
   lap(Op::kHead, tasks);
 }
 
-/// out = RMSNorm(x), rows of d_model.
-void Decoder::norm(const std::vector<float>& x, const std::vector<float>& weight,
-                   std::vector<float>& out) {
+/// normed_ = RMSNorm(x) for `readers`. A row is still in the cache when it is rounded.
+void Decoder::norm(const std::vector<float>& weight, std::span<const Weight* const> readers) {
   const int64_t d = config_.d_model;
+  normed_.reset(n_rows_, readers);
   each_row([&](int64_t begin, int64_t end) {
-    rms_norm(x.data() + begin * d, d, weight.data(), config_.rms_eps, end - begin, d,
-             out.data() + begin * d, d);
+    float* row = norm_rows_.data() + begin / kRowGrain * d;
+    for (int64_t r = begin; r < end; ++r) {
+      rms_norm(x_.data() + r * d, d, weight.data(), config_.rms_eps, 1, d, row, d);
+      normed_.set(r, 0, d, row);
+    }
   });
+  lap(Op::kNorm);
 }
 
-/// out = W in (+ bias)
-void Decoder::linear(const Linear& weight, const std::vector<float>& in, std::vector<float>& out,
-                     Op op) {
-  const MatmulTask tasks[] = {task(weight, out.data())};
-  matmul({in.data(), n_rows_, weight.weight.cols()}, tasks, pool_, workspace_);
+/// x += W in (+ bias)
+void Decoder::add_linear(const Linear& weight, const MatmulRows& in, Op op) {
+  MatmulTask tasks[] = {task(weight, x_.data())};
+  tasks[0].add = true;
+  matmul(in, tasks, pool_, workspace_);
   lap(op, tasks);
 }
 
@@ -288,13 +294,12 @@ void Decoder::resize_buffers(int64_t rows) {
     if (buffer.size() < needed) buffer.resize(needed);
   };
   reserve_rows(x_, config_.d_model);
-  reserve_rows(h_, config_.d_model);
   reserve_rows(q_, q_width());
   reserve_rows(k_, kv_width());
   reserve_rows(v_, kv_width());
   reserve_rows(attended_, q_width());
-  reserve_rows(gate_, config_.d_ff);
-  reserve_rows(up_, config_.d_ff);
+  const size_t pieces = static_cast<size_t>((rows + kRowGrain - 1) / kRowGrain);
+  norm_rows_.resize(std::max(norm_rows_.size(), pieces * static_cast<size_t>(config_.d_model)));
 }
 
 Status Decoder::check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const {

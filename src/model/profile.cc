@@ -15,8 +15,8 @@ int64_t now_nanos() {
 
 std::string_view op_name(Op op) {
   constexpr std::array<std::string_view, kOps> kNames = {
-      "embed",         "norm",    "qkv",  "rope", "kv_write", "attention",
-      "attention_out", "gate_up", "silu", "down", "residual", "head"};
+      "embed",     "norm",          "qkv",     "rope", "kv_write",
+      "attention", "attention_out", "gate_up", "down", "head"};
   return kNames[static_cast<size_t>(op)];
 }
 

@@ -17,9 +17,7 @@ enum class Op : uint8_t {
   kAttention,
   kAttentionOut,
   kGateUp,
-  kSilu,
   kDown,
-  kResidual,
   kHead,
 };
 inline constexpr size_t kOps = static_cast<size_t>(Op::kHead) + 1;

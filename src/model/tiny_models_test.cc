@@ -41,7 +41,8 @@ Reference read_reference(const std::string& name) {
 /// Largest |difference| of a logit (they range over about -8 to 8); NaN fails.
 double max_difference(const std::string& name, KvType type) {
   const Reference reference = read_reference(name);
-  LoadedModel m = load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2);
+  LoadedModel m =
+      load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2, Activations::kInt16);
   const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
   EXPECT_EQ(logits.size(), reference.logits.size()) << name;
   double worst = 0;
