@@ -13,6 +13,7 @@ namespace {
 struct BenchOptions {
   std::string model;
   BenchmarkOptions work;
+  RoundingOptions rounding;
   int threads = 0;
   bool json = false;
 };
@@ -53,7 +54,8 @@ void print_benchmark(const LoadedModel& model, const Benchmark& b, const BenchOp
 
 Result<int> bench(const BenchOptions& options, const Settings& settings) {
   const int64_t start = Env::real().now_micros();
-  TRY(LoadedModel model, open_weights(options.model, options.threads, settings));
+  TRY(const LoadOptions load, load_options_from(options.rounding));
+  TRY(LoadedModel model, open_weights(options.model, options.threads, settings, load));
   const double load_ms = static_cast<double>(Env::real().now_micros() - start) * 1e-3;
   const int64_t positions = options.work.prompt_tokens + options.work.decode_tokens + 1;
   if (positions > model.model->n_ctx_train()) {
@@ -83,6 +85,7 @@ void add_bench(CLI::App& command, const Settings& settings, Action& run) {
                   "prefill and decode are the median of R runs (default 3)")
       ->check(CLI::Range(1, 1000))
       ->type_name("R");
+  add_rounding_options(command, options.rounding);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);
   command.footer(

@@ -18,7 +18,7 @@ struct EvalOptions {
   std::string model;
   std::string base;
   std::string file;
-  std::string kv = "f16";
+  RoundingOptions rounding;
   int64_t ctx = 512;
   int threads = 0;
   bool json = false;
@@ -48,8 +48,8 @@ Result<std::vector<TokenId>> ids_of_file(const std::string& file, const Tokenize
 }
 
 Result<int> perplexity(const EvalOptions& options, const Settings& settings) {
-  TRY(const KvType kv, kv_type_from(options.kv));
-  TRY(LoadedModel model, open_model(options.model, options.threads, settings, kv));
+  TRY(const LoadOptions load, load_options_from(options.rounding));
+  TRY(LoadedModel model, open_model(options.model, options.threads, settings, load));
   TRY(const WindowOptions windows, window_options(options, model));
   TRY(const std::vector<TokenId> ids, ids_of_file(options.file, *model.tokenizer));
   TRY(const Perplexity result, measure_perplexity(model, ids, windows));
@@ -63,9 +63,9 @@ Result<int> perplexity(const EvalOptions& options, const Settings& settings) {
 }
 
 Result<int> kld(const EvalOptions& options, const Settings& settings) {
-  TRY(const KvType kv, kv_type_from(options.kv));
-  TRY(LoadedModel base, open_model(options.base, options.threads, settings, kv));
-  TRY(LoadedModel model, open_model(options.model, options.threads, settings, kv));
+  TRY(const LoadOptions load, load_options_from(options.rounding));
+  TRY(LoadedModel base, open_model(options.base, options.threads, settings, load));
+  TRY(LoadedModel model, open_model(options.model, options.threads, settings, load));
   TRY(const WindowOptions windows, window_options(options, base));
   const auto fits = window_options(options, model);
   if (!fits.ok()) return fits.error();
@@ -91,7 +91,7 @@ void add_common(CLI::App& command, EvalOptions& options) {
   command.add_option("--ctx", options.ctx, "positions per window (default 512)")
       ->check(CLI::Range(int64_t{2}, limits::kModelContext))
       ->type_name("N");
-  add_kv_option(command, options.kv);
+  add_rounding_options(command, options.rounding);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);
 }

@@ -8,6 +8,7 @@
 #include "app/options.h"
 #include "app/output.h"
 #include "app/sequence_runner.h"
+#include "base/env.h"
 
 namespace hadal {
 namespace {
@@ -15,7 +16,8 @@ namespace {
 struct LogitsOptions {
   std::string model;
   std::string ids;
-  std::string kv = "f32";
+  std::string rows;
+  RoundingOptions rounding = {.kv = "f32"};
   int top = 20;
   bool all = false;
   bool json = false;
@@ -60,12 +62,23 @@ void print_logits(std::span<const float> logits, const LogitsOptions& options,
   }
 }
 
+/// The logits of every position, position by position in id order, as little-endian float32.
+Result<int> write_rows(SequenceRunner& runner, std::span<const TokenId> ids, int64_t n_vocab,
+                       const LogitsOptions& options) {
+  const size_t width = static_cast<size_t>(n_vocab);
+  std::vector<float> all(ids.size() * width);
+  TRY_STATUS(runner.append_all(ids, all));
+  TRY_STATUS(Env::real().write_file(
+      options.rows, {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(float)}));
+  return kExitOk;
+}
+
 Result<int> logits(const LogitsOptions& options, const Settings& settings) {
   const auto ids = parse_ids(options.ids);
   if (!ids.ok()) return usage_error(ids.error().message, ids.error().hint);
   if (ids.value().empty()) return usage_error("--ids names no id", "for example --ids \"1 2 3\"");
-  TRY(const KvType kv, kv_type_from(options.kv));
-  TRY(const LoadedModel model, open_weights(options.model, options.threads, settings, kv));
+  TRY(const LoadOptions load, load_options_from(options.rounding));
+  TRY(const LoadedModel model, open_weights(options.model, options.threads, settings, load));
   for (const TokenId id : ids.value()) {
     if (id >= model.model->n_vocab()) {
       return usage_error(
@@ -80,6 +93,8 @@ Result<int> logits(const LogitsOptions& options, const Settings& settings) {
                              count, model.model->n_ctx_train())};
   }
   SequenceRunner runner(*model.model, count);
+  if (!options.rows.empty())
+    return write_rows(runner, ids.value(), model.model->n_vocab(), options);
   std::vector<float> last(static_cast<size_t>(model.model->n_vocab()));
   TRY_STATUS(runner.append(ids.value(), last));
   options.json ? print_logits_json(last, options)
@@ -97,7 +112,11 @@ void add_logits(CLI::App& command, const Settings& settings, Action& run) {
       ->check(CLI::Range(1, 1 << 24))
       ->type_name("N");
   command.add_flag("--all", options.all, "every logit of the vocabulary, in id order");
-  add_kv_option(command, options.kv);
+  command
+      .add_option("--rows", options.rows,
+                  "write the logits of every position to this file instead (float32, id order)")
+      ->type_name("FILE");
+  add_rounding_options(command, options.rounding);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);
   command.footer("Example: hadal logits --model smollm2-135m --ids \"19556 905\" --json");

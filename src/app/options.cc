@@ -25,10 +25,8 @@ void warn_about(const LoadedText& text) {
 using Loader = Result<LoadedModel>(const std::filesystem::path&, const LoadOptions&, int);
 
 Result<LoadedModel> load_with_progress(Loader& load, const std::string& model, int threads,
-                                       const Settings& settings, KvType kv) {
+                                       const Settings& settings, LoadOptions options) {
   TRY(const std::filesystem::path path, find_model(model, settings));
-  LoadOptions options;
-  options.kv_type = kv;
   int shown = -1;
   const bool progress = stderr_is_terminal();
   if (progress) {
@@ -68,15 +66,15 @@ Result<LoadedText> open_text(const std::string& model, const Settings& settings)
 }
 
 Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
-                               KvType kv) {
-  TRY(LoadedModel loaded, load_with_progress(load_model, model, threads, settings, kv));
+                               const LoadOptions& options) {
+  TRY(LoadedModel loaded, load_with_progress(load_model, model, threads, settings, options));
   warn_about(loaded);
   return loaded;
 }
 
 Result<LoadedModel> open_weights(const std::string& model, int threads, const Settings& settings,
-                                 KvType kv) {
-  return load_with_progress(load_weights, model, threads, settings, kv);
+                                 const LoadOptions& options) {
+  return load_with_progress(load_weights, model, threads, settings, options);
 }
 
 void add_kv_option(CLI::App& command, std::string& kv) {
@@ -90,6 +88,22 @@ Result<KvType> kv_type_from(const std::string& kv) {
   if (kv == "f32") return KvType::kF32;
   return Error{Code::kInvalidArgument, "'" + kv + "' is no type for keys and values",
                "use f16 or f32"};
+}
+
+void add_rounding_options(CLI::App& command, RoundingOptions& options) {
+  add_kv_option(command, options.kv);
+  command
+      .add_option("--activations", options.activations,
+                  "what meets the quantised weights: int8 (as served, default) or int16 (exacter)")
+      ->check(CLI::IsMember({"int8", "int16"}))
+      ->type_name("TYPE");
+}
+
+Result<LoadOptions> load_options_from(const RoundingOptions& options) {
+  LoadOptions out;
+  TRY(out.kv_type, kv_type_from(options.kv));
+  out.activations = options.activations == "int16" ? Activations::kInt16 : Activations::kInt8;
+  return out;
 }
 
 }  // namespace hadal

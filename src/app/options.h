@@ -18,14 +18,23 @@ void add_json_option(CLI::App& command, bool& json);
 Result<LoadedText> open_text(const std::string& model, const Settings& settings);
 /// The same with weights; shows the progress of loading on a terminal.
 Result<LoadedModel> open_model(const std::string& model, int threads, const Settings& settings,
-                               KvType kv = KvType::kF16);
+                               const LoadOptions& options = {});
 
 /// The same for commands that work on ids alone: `tokenizer` may be null.
 Result<LoadedModel> open_weights(const std::string& model, int threads, const Settings& settings,
-                                 KvType kv = KvType::kF16);
+                                 const LoadOptions& options = {});
 
 /// --kv f16|f32, the type that keys and values are kept in.
 void add_kv_option(CLI::App& command, std::string& kv);
 Result<KvType> kv_type_from(const std::string& kv);
+
+/// How a command that compares or measures lets one choose what numbers are rounded to.
+struct RoundingOptions {
+  std::string kv = "f16";
+  std::string activations = "int8";
+};
+/// --kv and --activations int8|int16.
+void add_rounding_options(CLI::App& command, RoundingOptions& options);
+Result<LoadOptions> load_options_from(const RoundingOptions& options);
 
 }  // namespace hadal
