@@ -123,6 +123,9 @@ HADAL_INLINE B load_bytes(const void* p) {
 HADAL_INLINE void store_bytes(void* p, B x) {
   vst1q_u8(static_cast<uint8_t*>(p), x);
 }
+HADAL_INLINE void store_bytes(void* p, I x) {
+  store_bytes(p, vreinterpretq_u8_s32(x));
+}
 HADAL_INLINE B splat_byte(int x) {
   return vdupq_n_u8(static_cast<uint8_t>(x));
 }
