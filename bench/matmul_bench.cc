@@ -10,6 +10,7 @@
 
 #include <fmt/core.h>
 
+#include "app/benchmark.h"
 #include "kernels/bandwidth.h"
 #include "kernels/kernels.h"
 
@@ -23,21 +24,6 @@ struct Case {
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// Cycles per second of the core while busy, from a chain of dependent additions (one per cycle).
-double core_hz() {
-  double best = 0;
-  for (int attempt = 0; attempt < 5; ++attempt) {
-    constexpr int64_t kSteps = 20000000;
-    const double start = now();
-    uint64_t x = 1;
-    for (int64_t i = 0; i < kSteps; ++i) {
-      asm volatile("add $1, %0" : "+r"(x));  // NOLINT: the only way to a chain that stays
-    }
-    best = std::max(best, static_cast<double>(kSteps) / (now() - start));
-  }
-  return best;
 }
 
 std::vector<std::byte> random_weights(const Case& c, int64_t rows, int64_t cols) {
@@ -79,12 +65,14 @@ int bench(int argc, char** argv) {
   const int64_t rows = argc > 3 ? std::atoll(argv[2]) : 4096;
   const int64_t cols = argc > 3 ? std::atoll(argv[3]) : 1536;
   const int threads = argc > 4 ? std::atoi(argv[4]) : ThreadPool::default_threads();
-  if (argc > 5) force_isa(std::string(argv[5]) == "avx2" ? Isa::kAvx2 : Isa::kAvx512);
+  for (const Isa isa : kIsas) {
+    if (argc > 5 && isa_name(isa) == argv[5]) force_isa(isa);
+  }
   const Activations activations =
       argc > 6 && std::string(argv[6]) == "int16" ? Activations::kInt16 : Activations::kInt8;
   ThreadPool pool(threads);
   const double gbps = measure_read_gbps(pool);
-  const double hz = core_hz();
+  const double hz = measure_clock_ghz() * 1e9;
   fmt::print("{} threads, {}, read {:.1f} GB/s, {:.2f} GHz, W {} x {}\n", threads,
              isa_name(current_isa()), gbps, hz / 1e9, rows, cols);
   fmt::print("{:7} {:>5} {:>10} {:>9} {:>11} {:>9} {:>8}\n", "format", "n", "us", "GMAC/s",

@@ -1,6 +1,6 @@
 /// Speed of encoding: tokenizer_bench VOCABULARY.gguf [TEXT_FILE ...]
 /// Without files: a megabyte each of English, Chinese and code, drawn from the words of the golden
-/// vectors. One thread. Prints MB/s and bytes per cycle of the time-stamp counter; the bound is
+/// vectors. One thread. Prints MB/s and bytes per cycle; the bound is
 /// reading the text once, so what is printed beside it is the speed of summing its bytes.
 #include <algorithm>
 #include <chrono>
@@ -10,9 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include <x86intrin.h>
-
 #include "app/app.h"
+#include "app/benchmark.h"
 #include "base/env.h"
 #include "base/json.h"
 
@@ -64,16 +63,6 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-/// Cycles of the time-stamp counter per second.
-double counter_rate() {
-  const auto start = Clock::now();
-  const uint64_t cycles = __rdtsc();
-  while (Clock::now() - start < std::chrono::milliseconds(20)) {
-  }
-  const std::chrono::duration<double> passed = Clock::now() - start;
-  return static_cast<double>(__rdtsc() - cycles) / passed.count();
-}
-
 /// Seconds of the best of kRounds.
 template <typename Work>
 double best(Work work) {
@@ -95,7 +84,7 @@ Result<int> run(int count, char** arguments) {
               std::chrono::duration<double>(Clock::now() - start).count() * 1e3,
               static_cast<long long>(tokenizer->size()));
   TRY(const Texts texts, read_texts(count - 2, arguments + 2));
-  const double rate = counter_rate();
+  const double rate = hadal::measure_clock_ghz() * 1e9;
   for (const auto& [name, text] : texts) {
     size_t ids = 0;
     const double seconds =
