@@ -1,5 +1,9 @@
 // Speed of attention by context length: decode (one row, against the read bandwidth) and prefill
-// (512 rows, in multiply-adds per second). Usage: attention_bench [THREADS] [f16|f32]
+// (512 rows, in multiply-adds per second). Usage: attention_bench [THREADS] [f32|f16|q8_0]
+// [CONTEXT_MAX]
+//
+// What bounds prefill: with F32 and F16 a core's fused multiply-adds, with Q8_0 its byte products,
+// of which one multiply-add takes two (queries and weights have 16 bits).
 #include <algorithm>
 #include <chrono>
 #include <numeric>
@@ -47,7 +51,7 @@ double measure(KvPool& kv, int64_t context, int64_t rows, ThreadPool& pool) {
   return best;
 }
 
-int bench(int threads, KvType type) {
+int bench(int threads, KvType type, int64_t context_max) {
   ThreadPool pool(threads);
   const double gbps = measure_read_gbps(pool);
   const KvLayout layout{.n_layers = 28, .n_kv_heads = 2, .d_head = 128, .type = type};
@@ -55,7 +59,8 @@ int bench(int threads, KvType type) {
              isa_name(current_isa()), gbps, kHeads, layout.n_kv_heads, layout.d_head);
   fmt::print("{:>8} {:>12} {:>9} {:>8} {:>13} {:>9}\n", "context", "decode us", "GB/s", "of read",
              "prefill us", "GMAC/s");
-  for (const int64_t context : {512, 2048, 8192}) {
+  for (const int64_t context : {512, 2048, 8192, 32768}) {
+    if (context > context_max) break;
     KvPool kv(layout, context, 1);
     const std::vector<float> zeros(static_cast<size_t>(layout.n_kv_heads * layout.d_head), 0.02f);
     const std::vector<PageId> pages = {0};
@@ -87,6 +92,11 @@ int bench(int threads, KvType type) {
 int main(int argc, char** argv) {
   const int threads =
       argc > 1 ? hadal::parse_int<int>(argv[1]).value_or(1) : hadal::ThreadPool::default_threads();
-  const bool f32 = argc > 2 && std::string_view(argv[2]) == "f32";
-  return hadal::bench(std::max(threads, 1), f32 ? hadal::KvType::kF32 : hadal::KvType::kF16);
+  const std::string_view name = argc > 2 ? argv[2] : "f16";
+  const hadal::KvType type = name == "f32"    ? hadal::KvType::kF32
+                             : name == "q8_0" ? hadal::KvType::kQ8_0
+                                              : hadal::KvType::kF16;
+  const int64_t context_max =
+      argc > 3 ? hadal::parse_int<int64_t>(argv[3]).value_or(8192) : int64_t{32768};
+  return hadal::bench(std::max(threads, 1), type, context_max);
 }

@@ -19,8 +19,11 @@ using cpu::kKeyTile;
 // spans' results are merged in order. The cut depends on positions alone, so a row gets the same
 // bits whether its spans run on one worker or on many, alone or beside other rows.
 constexpr int64_t kSpan = 512;
-static_assert(kSpan % kKeyTile == 0);
-// Queries (rows x heads of a group) that share one conversion of keys and values.
+static_assert(kSpan % kKeyTile == 0 && kKvBlock == cpu::kKvBlock);
+static_assert(static_cast<int>(KvType::kF32) == cpu::kKvF32 &&
+              static_cast<int>(KvType::kF16) == cpu::kKvF16 &&
+              static_cast<int>(KvType::kQ8_0) == cpu::kKvQ8_0);
+// Queries (rows x heads of a group) that share one pass over a tile of keys and values.
 constexpr int64_t kQueriesPerTile = 48;
 
 /// Consecutive rows of one sequence.
@@ -89,7 +92,9 @@ class Attention {
         ops_(ops) {
     const KvLayout& layout = kv.layout();
     d_ = layout.d_head;
-    d_pad_ = (d_ + 15) / 16 * 16;
+    d_pad_ = layout.width();
+    kv_type_ = static_cast<int>(layout.type);
+    query_bytes_ = ops.query_bytes(kv_type_, d_pad_);
     group_ = n_heads / layout.n_kv_heads;
     kv_heads_ = layout.n_kv_heads;
     tiles_ = row_tiles(rows, std::max<int64_t>(1, kQueriesPerTile / group_));
@@ -150,8 +155,9 @@ class Attention {
     });
   }
 
+  /// A span's memory: queries, one row of a head, what is visible, the tile's work.
   int64_t work_floats(int64_t n) const {
-    return n * d_pad_ + n * kKeyTile + n + 2 * kKeyTile * d_pad_;
+    return n * query_bytes_ / 4 + d_pad_ + n + ops_.attention_work_floats(n);
   }
 
   /// Memory of the calling worker, kept between calls: too large for malloc's fast path.
@@ -165,63 +171,54 @@ class Attention {
                 float* work) {
     const int64_t n = tile.count * group_;
     part.clear(n, d_pad_);
-    float* queries = work;
-    float* scores = queries + n * d_pad_;
-    auto* visible = reinterpret_cast<int32_t*>(scores + n * kKeyTile);
-    float* keys_t = scores + n * kKeyTile + n;
-    float* values = keys_t + kKeyTile * d_pad_;
-    for (int64_t q = 0; q < n; ++q) {
-      const int64_t row = tile.first + q / group_;
-      const float* source = q_ + (row * n_heads_ + kv_head * group_ + q % group_) * d_;
-      for (int64_t i = 0; i < d_; ++i) queries[q * d_pad_ + i] = source[i] * scale_;
-      for (int64_t i = d_; i < d_pad_; ++i) queries[q * d_pad_ + i] = 0.0f;
-    }
-    std::fill(keys_t + d_ * kKeyTile, keys_t + d_pad_ * kKeyTile, 0.0f);
-    if (d_pad_ > d_) std::fill(values, values + kKeyTile * d_pad_, 0.0f);
+    auto* queries = reinterpret_cast<uint8_t*>(work);
+    float* row = work + n * query_bytes_ / 4;
+    auto* visible = reinterpret_cast<int32_t*>(row + d_pad_);
+    prepare_queries(tile, kv_head, row, queries);
+    cpu::AttentionTile part_of = {.kv = kv_type_,
+                                  .n = n,
+                                  .d_pad = d_pad_,
+                                  .queries = queries,
+                                  .keys = {},
+                                  .values = {},
+                                  .visible = visible,
+                                  .work = row + d_pad_ + n,
+                                  .maximum = part.maximum,
+                                  .sum = part.sum,
+                                  .mix = part.mix};
     const int64_t end = std::min((span + 1) * kSpan, tile.last_position + 1);
     for (int64_t begin = span * kSpan; begin < end; begin += kKeyTile) {
-      const int64_t count = std::min<int64_t>(kKeyTile, end - begin);
-      load_tile(tile, kv_head, begin, count, keys_t, values);
+      find_blocks(tile, kv_head, begin, end, part_of);
       for (int64_t q = 0; q < n; ++q) {
         const int64_t position = rows_.positions[static_cast<size_t>(tile.first + q / group_)];
         visible[q] = static_cast<int32_t>(std::clamp<int64_t>(position + 1 - begin, 0, kKeyTile));
       }
-      ops_.attention_tile({.q = queries,
-                           .n = n,
-                           .d_pad = d_pad_,
-                           .keys_t = keys_t,
-                           .values = values,
-                           .visible = visible,
-                           .scores = scores,
-                           .maximum = part.maximum,
-                           .sum = part.sum,
-                           .mix = part.mix});
+      ops_.attention_tile(part_of);
     }
   }
 
-  /// Gathers positions [begin, begin + count) from their pages.
-  void load_tile(const RowTile& tile, int64_t kv_head, int64_t begin, int64_t count, float* keys_t,
-                 float* values) {
+  void prepare_queries(const RowTile& tile, int64_t kv_head, float* row, uint8_t* queries) {
+    std::fill(row, row + d_pad_, 0.0f);
+    for (int64_t q = 0; q < tile.count * group_; ++q) {
+      const int64_t index = tile.first + q / group_;
+      const float* source = q_ + (index * n_heads_ + kv_head * group_ + q % group_) * d_;
+      std::copy_n(source, d_, row);
+      ops_.prepare_query(kv_type_, row, d_pad_, scale_, queries + q * query_bytes_);
+    }
+  }
+
+  /// The blocks of positions [begin, end); those that a tile lacks are its first again.
+  void find_blocks(const RowTile& tile, int64_t kv_head, int64_t begin, int64_t end,
+                   cpu::AttentionTile& out) {
     const auto sequence = static_cast<size_t>(rows_.sequences[static_cast<size_t>(tile.first)]);
-    const std::span<const PageId> pages = rows_.pages[sequence].pages;
-    const int64_t page_tokens = kv_.page_tokens();
-    const int f16 = kv_.layout().type == KvType::kF16 ? 1 : 0;
-    const auto bytes = static_cast<int64_t>(kv_type_bytes(kv_.layout().type));
-    for (int64_t done = 0; done < count;) {
-      const int64_t position = begin + done;
-      const int64_t inside = position % page_tokens;
-      const int64_t take = std::min(count - done, page_tokens - inside);
-      const PageId page = pages[static_cast<size_t>(position / page_tokens)];
-      const int64_t offset = inside * d_ * bytes;
-      // Whole squares transpose faster: read on to a multiple of 16 where the page and the tile
-      // allow it. What lies there is masked.
-      const int64_t whole = (take + 15) / 16 * 16;
-      const bool fits = inside + whole <= page_tokens && done + whole <= kKeyTile;
-      ops_.keys_transposed(kv_.keys(layer_, page, kv_head) + offset, f16, fits ? whole : take, d_,
-                           done, keys_t);
-      ops_.values_padded(kv_.values(layer_, page, kv_head) + offset, f16, take, d_, d_pad_,
-                         values + done * d_pad_);
-      done += take;
+    const KvSequence& pages = rows_.pages[sequence];
+    for (int64_t i = 0; i < kKeyTile / kKvBlock; ++i) {
+      const int64_t wanted = begin + i * kKvBlock;
+      const int64_t position = wanted < end ? wanted : begin;
+      out.keys[i] =
+          reinterpret_cast<const uint8_t*>(kv_.key_block(layer_, pages, kv_head, position));
+      out.values[i] =
+          reinterpret_cast<const uint8_t*>(kv_.value_block(layer_, pages, kv_head, position));
     }
   }
 
@@ -244,31 +241,32 @@ class Attention {
   const cpu::Ops& ops_;
   int64_t d_ = 0;
   int64_t d_pad_ = 0;
+  int kv_type_ = 0;
+  int64_t query_bytes_ = 0;
   int64_t group_ = 1;
   int64_t kv_heads_ = 1;
   std::vector<RowTile> tiles_;
 };
 
+/// `padded`: 2 x width floats, zero beyond d_head.
 void kv_write_row(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row, const float* k,
-                  const float* v, const cpu::Ops& ops) {
+                  const float* v, float* padded, const cpu::Ops& ops) {
   const KvLayout& layout = kv.layout();
   const int64_t d = layout.d_head;
+  const int64_t width = layout.width();
+  const auto type = static_cast<int>(layout.type);
   const int64_t position = rows.positions[static_cast<size_t>(row)];
-  const auto sequence = static_cast<size_t>(rows.sequences[static_cast<size_t>(row)]);
-  const PageId page = rows.pages[sequence].pages[static_cast<size_t>(position / kv.page_tokens())];
-  const int64_t offset =
-      position % kv.page_tokens() * d * static_cast<int64_t>(kv_type_bytes(layout.type));
+  const auto slot = static_cast<int>(position % kKvBlock);
+  const KvSequence& pages =
+      rows.pages[static_cast<size_t>(rows.sequences[static_cast<size_t>(row)])];
   for (int64_t h = 0; h < layout.n_kv_heads; ++h) {
     const int64_t source = (row * layout.n_kv_heads + h) * d;
-    std::byte* key = kv.keys(layer, page, h) + offset;
-    std::byte* value = kv.values(layer, page, h) + offset;
-    if (layout.type == KvType::kF16) {
-      ops.store_f16(k + source, d, reinterpret_cast<uint16_t*>(key));
-      ops.store_f16(v + source, d, reinterpret_cast<uint16_t*>(value));
-    } else {
-      std::memcpy(key, k + source, static_cast<size_t>(d) * 4);
-      std::memcpy(value, v + source, static_cast<size_t>(d) * 4);
-    }
+    std::copy_n(k + source, d, padded);
+    std::copy_n(v + source, d, padded + width);
+    ops.store_key(type, padded, width, slot,
+                  reinterpret_cast<uint8_t*>(kv.key_block(layer, pages, h, position)));
+    ops.store_value(type, padded + width, width, slot,
+                    reinterpret_cast<uint8_t*>(kv.value_block(layer, pages, h, position)));
   }
 }
 
@@ -278,11 +276,12 @@ void kv_write(KvPool& kv, int64_t layer, const AttentionRows& rows, const float*
               ThreadPool& pool) {
   const cpu::Ops* ops = current_ops();
   auto body = [&](int64_t begin, int64_t end) {
+    std::vector<float> padded(static_cast<size_t>(2 * kv.layout().width()));
     for (int64_t r = begin; r < end; ++r) {
       if (ops == nullptr) {
         reference::kv_write_row(kv, layer, rows, r, k, v);
       } else {
-        kv_write_row(kv, layer, rows, r, k, v, *ops);
+        kv_write_row(kv, layer, rows, r, k, v, padded.data(), *ops);
       }
     }
   };

@@ -6,12 +6,26 @@
 
 namespace hadal {
 
+int64_t KvLayout::key_block_bytes() const {
+  if (type == KvType::kQ8_0) return (kKvBlock * (width() + width() / 32 * 2) + 63) / 64 * 64;
+  return kKvBlock * width() * (type == KvType::kF32 ? 4 : 2);
+}
+
+int64_t KvLayout::value_block_bytes() const {
+  if (type == KvType::kQ8_0) return kKvBlock * (width() + 4);
+  return kKvBlock * width() * (type == KvType::kF32 ? 4 : 2);
+}
+
 KvPool::KvPool(const KvLayout& layout, int64_t page_tokens, int64_t n_pages)
-    : layout_(layout), page_tokens_(page_tokens), n_pages_(n_pages) {
+    : layout_(layout),
+      page_tokens_((page_tokens + kKvBlock - 1) / kKvBlock * kKvBlock),
+      n_pages_(n_pages),
+      key_block_bytes_(layout.key_block_bytes()),
+      value_block_bytes_(layout.value_block_bytes()) {
   CHECK(layout.n_layers > 0 && layout.n_kv_heads > 0 && layout.d_head > 0);
   CHECK(page_tokens > 0 && n_pages > 0);
-  head_bytes_ = page_tokens * layout.d_head * static_cast<int64_t>(kv_type_bytes(layout.type));
-  layer_bytes_ = 2 * layout.n_kv_heads * head_bytes_;
+  layer_bytes_ =
+      page_tokens_ / kKvBlock * layout.n_kv_heads * (key_block_bytes_ + value_block_bytes_);
   mapped_bytes_ = static_cast<size_t>(n_pages * layout.n_layers * layer_bytes_);
   void* memory = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1,9 +1,23 @@
 #pragma once
 /// KvPool: memory for keys and values in pages; KvSequence: one sequence's page table.
 ///
-/// Layout of one layer: pages of `page_tokens` positions; in a page, keys of all KV heads
-/// [kv_head][position][d_head], then values likewise. Pages are handed out and taken back by the
-/// engine; the model only reads and writes through addresses given here.
+/// Pages are handed out and taken back by the engine; the model only reads and writes through
+/// addresses given here. In a page of a layer lie the keys of each KV head, then its values, both
+/// as blocks of 16 positions (kKvBlock), so that neither scores nor mixes need a transposition. `w`
+/// is d_head rounded up to 32.
+///
+///   F32, F16  key block:   [column < w][position < 16]
+///             value block: [position < 16][column < w]
+///   Q8_0      codes are round(x / scale) + 128 in [1, 255], a byte each
+///             key block:   codes [w / 4][16 positions][4 columns], then a scale in F16 per 32
+///                          columns and position: [w / 32][16 positions]
+///             value block: codes [4][w][4 positions], then a scale in F32 per position: [16]
+///             A scale is the largest magnitude / 127. A group that holds infinities or NaN (a key
+///             above 127 * 65504 counts as infinite) is no number as a whole.
+///
+/// Four neighbours of the direction that a product sums over fill 32 bits, as in packed weights
+/// (cpu/cpu_ops.h). Values have one scale per position because it must leave the sum over
+/// positions through the weights.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,10 +28,9 @@
 
 namespace hadal {
 
-enum class KvType : uint8_t { kF32, kF16 };
-inline constexpr size_t kv_type_bytes(KvType type) {
-  return type == KvType::kF32 ? 4 : 2;
-}
+enum class KvType : uint8_t { kF32, kF16, kQ8_0 };
+
+inline constexpr int64_t kKvBlock = 16;
 
 /// What a model stores per position.
 struct KvLayout {
@@ -26,8 +39,13 @@ struct KvLayout {
   int64_t d_head = 0;
   KvType type = KvType::kF16;
 
+  /// d_head as stored.
+  int64_t width() const { return (d_head + 31) / 32 * 32; }
+  int64_t key_block_bytes() const;
+  int64_t value_block_bytes() const;
   uint64_t bytes_per_token() const {
-    return static_cast<uint64_t>(n_layers * n_kv_heads * d_head) * 2 * kv_type_bytes(type);
+    return static_cast<uint64_t>(n_layers * n_kv_heads * (key_block_bytes() + value_block_bytes()) /
+                                 kKvBlock);
   }
 };
 
@@ -38,10 +56,12 @@ struct KvSequence {
   std::span<const PageId> pages;
 };
 
-/// Owns the memory. Not thread-safe as a whole; distinct pages may be written by distinct threads.
+/// Owns the memory. Not thread-safe as a whole; distinct positions may be written by distinct
+/// threads.
 class KvPool {
  public:
-  /// Memory is reserved at once and touched on first use.
+  /// Memory is reserved at once and touched on first use. `page_tokens` is rounded up to whole
+  /// blocks.
   KvPool(const KvLayout& layout, int64_t page_tokens, int64_t n_pages);
   ~KvPool();
   KvPool(const KvPool&) = delete;
@@ -51,15 +71,31 @@ class KvPool {
   int64_t page_tokens() const { return page_tokens_; }
   int64_t n_pages() const { return n_pages_; }
 
-  /// First byte of the keys (values) of `kv_head` in `page` of `layer`: page_tokens x d_head.
+  /// First block of the keys (values) of `kv_head` in `page` of `layer`: page_tokens / 16 blocks.
   std::byte* keys(int64_t layer, PageId page, int64_t kv_head) {
-    return base(layer, page) + kv_head * head_bytes_;
+    return base(layer, page) + kv_head * page_tokens_ / kKvBlock * key_block_bytes_;
   }
   std::byte* values(int64_t layer, PageId page, int64_t kv_head) {
-    return base(layer, page) + (layout_.n_kv_heads + kv_head) * head_bytes_;
+    return base(layer, page) +
+           page_tokens_ / kKvBlock *
+               (layout_.n_kv_heads * key_block_bytes_ + kv_head * value_block_bytes_);
+  }
+  /// The block that holds `position` of a sequence.
+  std::byte* key_block(int64_t layer, const KvSequence& sequence, int64_t kv_head,
+                       int64_t position) {
+    return keys(layer, page_of(sequence, position), kv_head) +
+           position % page_tokens_ / kKvBlock * key_block_bytes_;
+  }
+  std::byte* value_block(int64_t layer, const KvSequence& sequence, int64_t kv_head,
+                         int64_t position) {
+    return values(layer, page_of(sequence, position), kv_head) +
+           position % page_tokens_ / kKvBlock * value_block_bytes_;
   }
 
  private:
+  PageId page_of(const KvSequence& sequence, int64_t position) const {
+    return sequence.pages[static_cast<size_t>(position / page_tokens_)];
+  }
   std::byte* base(int64_t layer, PageId page) {
     DCHECK(layer >= 0 && layer < layout_.n_layers && page >= 0 && page < n_pages_);
     return data_ + (static_cast<int64_t>(page) * layout_.n_layers + layer) * layer_bytes_;
@@ -68,7 +104,8 @@ class KvPool {
   KvLayout layout_;
   int64_t page_tokens_;
   int64_t n_pages_;
-  int64_t head_bytes_;
+  int64_t key_block_bytes_;
+  int64_t value_block_bytes_;
   int64_t layer_bytes_;
   size_t mapped_bytes_;
   std::byte* data_;

@@ -197,7 +197,7 @@ TEST(Decoder, CountsBytesAndMultiplyAdds) {
   const uint64_t layer = 16 * 16 * 2 + 16 * 8 * 2 + 3 * 16 * 24;
   EXPECT_EQ(m.model->macs_per_token(), 2 * layer + 16 * 40);
   EXPECT_GE(m.model->weight_bytes_per_token(), 4 * (2 * layer + 16 * 40));
-  EXPECT_EQ(m.model->kv_layout().bytes_per_token(), 2u * 2 * 4 * 2 * 2);
+  EXPECT_EQ(m.model->kv_layout().bytes_per_token(), 2u * 2 * 32 * 2 * 2);  // d_head 4 as stored
 }
 
 // Goal: loading reports rising fractions that end at 1.

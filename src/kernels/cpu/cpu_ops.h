@@ -23,7 +23,8 @@ namespace hadal::cpu {
 
 inline constexpr int kPanelRows = 16;
 inline constexpr int kBlockColumns = 32;
-inline constexpr int kKeyTile = 64;  ///< positions per attention tile
+inline constexpr int kKeyTile = 128;  ///< positions per attention tile
+inline constexpr int kKvBlock = 16;   ///< positions per block of keys or values
 
 enum Format : int {
   kFormatQ4_0,
@@ -61,15 +62,20 @@ struct FloatInput {
   int64_t stride;  ///< floats per column
 };
 
+/// How keys and values are stored, in the order of KvType. kv_pool.h describes the blocks.
+enum Kv : int { kKvF32, kKvF16, kKvQ8_0 };
+
 /// One tile of attention: `n` queries of one KV group against up to kKeyTile positions.
 struct AttentionTile {
-  const float* q;  ///< n x d_pad, scaled, zero padded
+  int kv;
   int64_t n;
-  int64_t d_pad;           ///< d_head rounded up to 16
-  const float* keys_t;     ///< d_pad x kKeyTile: transposed
-  const float* values;     ///< kKeyTile x d_pad
+  int64_t d_pad;           ///< d_head rounded up to 32
+  const uint8_t* queries;  ///< n x query_bytes, by prepare_query
+  /// Blocks of 16 positions. All can be read; what lies beyond `visible` does not count.
+  const uint8_t* keys[kKeyTile / kKvBlock];
+  const uint8_t* values[kKeyTile / kKvBlock];
   const int32_t* visible;  ///< per query: how many positions of the tile it may see, 0..kKeyTile
-  float* scores;           ///< scratch, n x kKeyTile
+  float* work;             ///< scratch, attention_work_floats(n)
   float* maximum;          ///< n, running; starts at -inf
   float* sum;              ///< n, running; starts at 0
   float* mix;              ///< n x d_pad, running; starts at 0
@@ -101,14 +107,14 @@ struct Ops {
   void (*float_tile)(int format, const uint8_t* packed, int64_t panel_stride, int panels,
                      int64_t depth, const FloatInput& x, int columns, float* out);
 
-  // Attention. `convert` functions read kKeyTile or fewer positions of d floats or halves and write
-  // the padded layouts of AttentionTile (absent positions are not written).
-  void (*keys_transposed)(const void* keys, int f16, int64_t count, int64_t d, int64_t first,
-                          float* keys_t);
-  void (*values_padded)(const void* values, int f16, int64_t count, int64_t d, int64_t d_pad,
-                        float* out);
+  // Attention. `kv` is a Kv; rows have d_pad floats, zero beyond the head's width.
+  int64_t (*query_bytes)(int kv, int64_t d_pad);
+  void (*prepare_query)(int kv, const float* q, int64_t d_pad, float scale, uint8_t* out);
+  int64_t (*attention_work_floats)(int64_t n);
   void (*attention_tile)(const AttentionTile& tile);
-  void (*store_f16)(const float* source, int64_t n, uint16_t* out);
+  /// Writes position `slot` of a block.
+  void (*store_key)(int kv, const float* k, int64_t d_pad, int slot, uint8_t* block);
+  void (*store_value)(int kv, const float* v, int64_t d_pad, int slot, uint8_t* block);
 
   // Element-wise, one row each.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

@@ -1,210 +1,264 @@
-// Attention tiles (2205.14135): queries of one KV group against up to kKeyTile positions. Lanes run
-// over positions for the scores (keys transposed) and over the head's width for the mix, so no
-// horizontal sums are needed. A query's arithmetic does not depend on its neighbours in the tile.
+// Attention tiles (2205.14135): queries of one KV group against up to kKeyTile positions, read as
+// the pool stores them (kv_pool.h). Lanes run over positions for the scores and over the head's
+// width for the mix. A query's arithmetic does not depend on its neighbours in the tile, and is the
+// same in every instruction set of the same rounding.
+//
+// Work of a tile, per query: kKeyTile scores, then weights; room for the rounded weights (Q8_0);
+// arrays of one value per query.
+#include "kernels/cpu/isa_attention_vec.h"
 
-/// Rows become columns, in place, for a square of kLanes x kLanes.
-HADAL_INLINE void transpose(F r[kLanes]) {
-  F pairs[kLanes];
-  F quads[kLanes];
-  HADAL_UNROLL
-  for (int i = 0; i < kLanes; i += 2) {
-    pairs[i] = unpack_low(r[i], r[i + 1]);
-    pairs[i + 1] = unpack_high(r[i], r[i + 1]);
+struct AttentionWork {
+  float* scores;     // n x kKeyTile
+  uint8_t* rounded;  // n x kRoundedBytes
+  float* keep;       // n: what the running sums are multiplied with
+  float* unit;       // n: of the rounded weights
+  int32_t* start;    // n: -bias * sum of the rounded weights
+
+  static constexpr int64_t kRoundedBytes = cpu::kKeyTile / 32 * Act16::kCodes;
+  static constexpr int64_t kPerQuery = cpu::kKeyTile + kRoundedBytes / 4 + 3;
+
+  AttentionWork(float* memory, int64_t n)
+      : scores(memory),
+        rounded(reinterpret_cast<uint8_t*>(scores + n * cpu::kKeyTile)),
+        keep(reinterpret_cast<float*>(rounded + n * kRoundedBytes)),
+        unit(keep + n),
+        start(reinterpret_cast<int32_t*>(unit + n)) {}
+};
+
+int64_t attention_work_floats(int64_t n) {
+  return (n + 15) / 16 * 16 * AttentionWork::kPerQuery;
+}
+
+/// Calls body<Q>(q) so that [0, n) is covered by pieces of Q queries, the largest first.
+template <int Q, typename Body>
+HADAL_INLINE void in_pieces(int64_t q, int64_t n, const Body& body) {
+  for (; q + Q <= n; q += Q) body.template operator()<Q>(q);
+  if constexpr (Q > 1) {
+    constexpr int kLess = Q == 12 ? 6 : Q == 6 ? 4 : Q == 4 ? 2 : Q == 3 ? 2 : 1;
+    in_pieces<kLess>(q, n, body);
   }
-  HADAL_UNROLL
-  for (int i = 0; i < kLanes; i += 4) {
-    quads[i] = unpack_low_pairs(pairs[i], pairs[i + 2]);
-    quads[i + 1] = unpack_high_pairs(pairs[i], pairs[i + 2]);
-    quads[i + 2] = unpack_low_pairs(pairs[i + 1], pairs[i + 3]);
-    quads[i + 3] = unpack_high_pairs(pairs[i + 1], pairs[i + 3]);
-  }
-  // quads[4i + j], 128-bit lane L: column 4L + j of rows 4i .. 4i + 3.
-  HADAL_UNROLL
-  for (int j = 0; j < 4; ++j) {
+}
+
+HADAL_INLINE F load_kv(const float* p) {
+  return load(p);
+}
+HADAL_INLINE F load_kv(const uint16_t* p) {
+  return load_f16(p);
+}
+
+// A register tile: kQueries x kWide sums, kWide positions or columns.
 #if HADAL_ISA_AVX512
-    const F even_a = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0x88);
-    const F odd_a = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0xDD);
-    const F even_b = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0x88);
-    const F odd_b = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0xDD);
-    r[j] = _mm512_shuffle_f32x4(even_a, even_b, 0x88);
-    r[4 + j] = _mm512_shuffle_f32x4(odd_a, odd_b, 0x88);
-    r[8 + j] = _mm512_shuffle_f32x4(even_a, even_b, 0xDD);
-    r[12 + j] = _mm512_shuffle_f32x4(odd_a, odd_b, 0xDD);
+constexpr int kQueries = 12, kWide = 32;  // 24 sums of 32 registers
 #elif HADAL_ISA_NEON
-    r[j] = quads[j];
+constexpr int kQueries = 6, kWide = 16;  // 24 sums of 32 registers
 #else
-    r[j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x20);
-    r[4 + j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x31);
+constexpr int kQueries = 6, kWide = 16;  // 12 sums of 16 registers
 #endif
+constexpr int kWideVectors = kWide / kLanes;
+
+/// scores[q][p] = q . key p for kWide positions.
+template <typename T, int Q>
+void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, float* scores) {
+  const T* keys[kWideVectors];
+  HADAL_UNROLL
+  for (int v = 0; v < kWideVectors; ++v) {
+    keys[v] = reinterpret_cast<const T*>(blocks[v * kLanes / 16]) + v * kLanes % 16;
+  }
+  F sum[Q][kWideVectors];
+  HADAL_UNROLL
+  for (int i = 0; i < Q; ++i) {
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) sum[i][v] = zero();
+  }
+  for (int64_t c = 0; c < stride; ++c) {
+    F key[kWideVectors];
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) key[v] = load_kv(keys[v] + c * 16);
+    HADAL_UNROLL
+    for (int i = 0; i < Q; ++i) {
+      const F factor = splat(q[i * stride + c]);
+      HADAL_UNROLL
+      for (int v = 0; v < kWideVectors; ++v) sum[i][v] = fma(factor, key[v], sum[i][v]);
+    }
+  }
+  HADAL_UNROLL
+  for (int i = 0; i < Q; ++i) {
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) {
+      store(scores + i * cpu::kKeyTile + v * kLanes, sum[i][v]);
+    }
   }
 }
 
-HADAL_INLINE F load_any(const void* base, int f16, int64_t at) {
-  return f16 ? load_f16(static_cast<const uint16_t*>(base) + at)
-             : load(static_cast<const float*>(base) + at);
-}
-HADAL_INLINE float load_one(const void* base, int f16, int64_t at) {
-  return f16 ? f16_scalar(static_cast<const uint16_t*>(base)[at])
-             : static_cast<const float*>(base)[at];
-}
-
-void keys_transposed(const void* keys, int f16, int64_t count, int64_t d, int64_t first,
-                     float* out) {
-  int64_t t = 0;
-  for (; t + kLanes <= count; t += kLanes) {
-    int64_t i = 0;
-    for (; i + kLanes <= d; i += kLanes) {
-      F square[kLanes];
-      HADAL_UNROLL
-      for (int j = 0; j < kLanes; ++j) square[j] = load_any(keys, f16, (t + j) * d + i);
-      transpose(square);
-      HADAL_UNROLL
-      for (int j = 0; j < kLanes; ++j) store(out + (i + j) * cpu::kKeyTile + first + t, square[j]);
+/// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
+template <typename T, int Q>
+void mix_piece(const AttentionTile& tile, const float* weights, const float* keep, int begin,
+               int end, int64_t column, float* mix) {
+  const int64_t d = tile.d_pad;
+  F sum[Q][kWideVectors];
+  HADAL_UNROLL
+  for (int i = 0; i < Q; ++i) {
+    const F factor = splat(keep[i]);
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) {
+      sum[i][v] = mul(load(mix + i * d + column + v * kLanes), factor);
     }
-    for (; i < d; ++i) {
-      for (int j = 0; j < kLanes; ++j) {
-        out[i * cpu::kKeyTile + first + t + j] = load_one(keys, f16, (t + j) * d + i);
+  }
+  for (int p = begin; p < end;) {
+    const int block_end = (p / 16 + 1) * 16 < end ? (p / 16 + 1) * 16 : end;
+    const T* values = reinterpret_cast<const T*>(tile.values[p / 16]) + p % 16 * d + column;
+    for (; p < block_end; ++p, values += d) {
+      F value[kWideVectors];
+      HADAL_UNROLL
+      for (int v = 0; v < kWideVectors; ++v) value[v] = load_kv(values + v * kLanes);
+      HADAL_UNROLL
+      for (int i = 0; i < Q; ++i) {
+        const F factor = splat(weights[i * cpu::kKeyTile + p]);
+        HADAL_UNROLL
+        for (int v = 0; v < kWideVectors; ++v) sum[i][v] = fma(factor, value[v], sum[i][v]);
       }
     }
   }
-  for (; t < count; ++t) {
-    for (int64_t i = 0; i < d; ++i) {
-      out[i * cpu::kKeyTile + first + t] = load_one(keys, f16, t * d + i);
-    }
-  }
-}
-
-void values_padded(const void* values, int f16, int64_t count, int64_t d, int64_t d_pad,
-                   float* out) {
-  for (int64_t t = 0; t < count; ++t) {
-    int64_t i = 0;
-    for (; i + kLanes <= d; i += kLanes) {
-      store(out + t * d_pad + i, load_any(values, f16, t * d + i));
-    }
-    for (; i < d; ++i) out[t * d_pad + i] = load_one(values, f16, t * d + i);
-  }
-}
-
-void store_f16(const float* source, int64_t n, uint16_t* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_half(out + i, load(source + i));
-  for (; i < n; ++i) out[i] = to_f16_scalar(source[i]);
-}
-
-#if HADAL_ISA_AVX512 || HADAL_ISA_NEON
-constexpr int kQueryTile = 6;
-constexpr int kWideVectors = 4;  // 24 of 32 registers
-#else
-constexpr int kQueryTile = 3;
-constexpr int kWideVectors = 4;  // 12 of 16 registers
-#endif
-
-/// c[q][lanes] (+)= a[q][i] * b[i][lanes] for Q rows and V vectors, i in order.
-template <int Q, int V, bool kAdd>
-HADAL_INLINE void multiply(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                           int64_t depth, float* c, int64_t c_stride) {
-  F sum[Q][V];
   HADAL_UNROLL
-  for (int q = 0; q < Q; ++q) {
+  for (int i = 0; i < Q; ++i) {
     HADAL_UNROLL
-    for (int v = 0; v < V; ++v) sum[q][v] = kAdd ? load(c + q * c_stride + v * kLanes) : zero();
+    for (int v = 0; v < kWideVectors; ++v) store(mix + i * d + column + v * kLanes, sum[i][v]);
   }
-  for (int64_t i = 0; i < depth; ++i) {
-    F row[V];
+}
+
+template <typename T>
+void score_all(const AttentionTile& tile, int seen, float* scores) {
+  const auto* q = reinterpret_cast<const float*>(tile.queries);
+  for (int p = 0; p < seen; p += kWide) {
+    in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t i) {
+      score_piece<T, Q>(q + i * tile.d_pad, tile.d_pad, tile.keys + p / 16,
+                        scores + i * cpu::kKeyTile + p);
+    });
+  }
+}
+
+/// Every query adds exactly the positions it sees: what lies in the others may be no number.
+template <typename T>
+void mix_all(const AttentionTile& tile, const AttentionWork& work) {
+  const float one = 1.0f;
+  for (int64_t column = 0; column < tile.d_pad; column += kWide) {
+    in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t q) {
+      const float* weights = work.scores + q * cpu::kKeyTile;
+      float* mix = tile.mix + q * tile.d_pad;
+      int common = tile.visible[q];
+      for (int i = 1; i < Q; ++i) {
+        common = tile.visible[q + i] < common ? tile.visible[q + i] : common;
+      }
+      mix_piece<T, Q>(tile, weights, work.keep + q, 0, common, column, mix);
+      for (int i = 0; i < Q; ++i) {
+        if (tile.visible[q + i] == common) continue;
+        mix_piece<T, 1>(tile, weights + i * cpu::kKeyTile, &one, common, tile.visible[q + i],
+                        column, mix + i * tile.d_pad);
+      }
+    });
+  }
+}
+
+/// The running maximum and, in work.keep, the factor that it puts on the running sums.
+void update_maximum(const AttentionTile& tile, const AttentionWork& work) {
+  for (int64_t q = 0; q < tile.n; ++q) {
+    float* scores = work.scores + q * cpu::kKeyTile;
+    const int visible = tile.visible[q];
+    F top = splat(-__builtin_inff());
+    int p = 0;
+    for (; p + kLanes <= visible; p += kLanes) top = max(load(scores + p), top);
+    for (; p % 16 != 0 || p < visible; p += kLanes) {
+      const F masked = keep_first(load(scores + p), visible - p);
+      store(scores + p, masked);
+      top = max(masked, top);
+    }
+    const float before = tile.maximum[q];
+    const float now = max_finite_lanes(top);  // no NaN: max() leaves `top` for them
+    const float maximum = now > before ? now : before;
+    tile.maximum[q] = maximum;
+    work.keep[q] = visible > 0 ? before - maximum : 0.0f;
+  }
+  for (int64_t q = 0; q < tile.n; q += kLanes) {
+    float lane[kLanes] = {};
+    const int64_t count = tile.n - q < kLanes ? tile.n - q : kLanes;
+    for (int64_t i = 0; i < count; ++i) lane[i] = work.keep[q + i];
+    store(lane, exp(load(lane)));
+    for (int64_t i = 0; i < count; ++i) work.keep[q + i] = lane[i];
+  }
+}
+
+/// Scores become weights: e^(score - maximum), 0 up to a multiple of 16 positions.
+void weigh(const AttentionTile& tile, const AttentionWork& work) {
+  for (int64_t q = 0; q < tile.n; ++q) {
+    float* scores = work.scores + q * cpu::kKeyTile;
+    const F shift = splat(tile.maximum[q]);
+    F total[kParts];
     HADAL_UNROLL
-    for (int v = 0; v < V; ++v) row[v] = load(b + i * b_stride + v * kLanes);
-    HADAL_UNROLL
-    for (int q = 0; q < Q; ++q) {
-      const F factor = splat(a[q * a_stride + i]);
+    for (int part = 0; part < kParts; ++part) total[part] = zero();
+    for (int p = 0; p < tile.visible[q]; p += 16) {
       HADAL_UNROLL
-      for (int v = 0; v < V; ++v) sum[q][v] = fma(factor, row[v], sum[q][v]);
+      for (int part = 0; part < kParts; ++part) {
+        const F weight = exp(sub(load(scores + p + part * kLanes), shift));
+        total[part] = add(total[part], weight);
+        store(scores + p + part * kLanes, weight);
+      }
     }
-  }
-  HADAL_UNROLL
-  for (int q = 0; q < Q; ++q) {
-    HADAL_UNROLL
-    for (int v = 0; v < V; ++v) store(c + q * c_stride + v * kLanes, sum[q][v]);
+    tile.sum[q] = tile.sum[q] * work.keep[q] + sum_panel(total);
   }
 }
 
-template <int Q, bool kAdd>
-void multiply_rows(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                   int64_t depth, float* c, int64_t c_stride, int64_t width) {
-  int64_t i = 0;
-  for (; i + kWideVectors * kLanes <= width; i += kWideVectors * kLanes) {
-    multiply<Q, kWideVectors, kAdd>(a, a_stride, b + i, b_stride, depth, c + i, c_stride);
-  }
-  for (; i < width; i += kLanes) {
-    multiply<Q, 1, kAdd>(a, a_stride, b + i, b_stride, depth, c + i, c_stride);
-  }
-}
-
-/// `width` is a multiple of the lanes.
-template <bool kAdd>
-void multiply_all(const float* a, int64_t n, int64_t a_stride, const float* b, int64_t b_stride,
-                  int64_t depth, float* c, int64_t c_stride, int64_t width) {
-  int64_t q = 0;
-  for (; q + kQueryTile <= n; q += kQueryTile) {
-    multiply_rows<kQueryTile, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth,
-                                    c + q * c_stride, c_stride, width);
-  }
-  for (; q < n; ++q) {
-    multiply_rows<1, kAdd>(a + q * a_stride, a_stride, b, b_stride, depth, c + q * c_stride,
-                           c_stride, width);
-  }
-}
-
-/// Turns one query's scores into weights, and rescales its running sums.
-HADAL_INLINE void softmax_step(const AttentionTile& tile, int64_t q) {
-  constexpr int kVectors = cpu::kKeyTile / kLanes;
-  float* scores = tile.scores + q * cpu::kKeyTile;
-  const int visible = tile.visible[q];
-  F s[kVectors];
-  F top = splat(-__builtin_inff());
-  HADAL_UNROLL
-  for (int v = 0; v < kVectors; ++v) {
-    s[v] = keep_first(load(scores + v * kLanes), visible - v * kLanes);
-    top = max(s[v], top);
-  }
-  const float before = tile.maximum[q];
-  const float now = max_lanes(top);
-  const float maximum = now > before ? now : before;
-  F total = zero();
-  const F shift = splat(maximum);
-  HADAL_UNROLL
-  for (int v = 0; v < kVectors; ++v) {
-    const F weight = exp(sub(s[v], shift));
-    total = add(total, weight);
-    store(scores + v * kLanes, weight);
-  }
-  float lane[kLanes];
-  store(lane, exp(splat(before - maximum)));
-  const float keep = before == maximum ? 1.0f : lane[0];
-  tile.maximum[q] = maximum;
-  tile.sum[q] = tile.sum[q] * keep + sum_lanes(total);
-  if (keep != 1.0f) {
-    float* mix = tile.mix + q * tile.d_pad;
-    for (int64_t i = 0; i < tile.d_pad; i += kLanes) {
-      store(mix + i, mul(load(mix + i), splat(keep)));
-    }
-  }
-}
+#include "kernels/cpu/isa_attention_q8.h"
 
 void attention_tile(const AttentionTile& tile) {
-  int64_t seen = 0;
+  int seen = 0;
   for (int64_t q = 0; q < tile.n; ++q) seen = tile.visible[q] > seen ? tile.visible[q] : seen;
-  const int64_t width = (seen + 15) / 16 * 16;
-  multiply_all<false>(tile.q, tile.n, tile.d_pad, tile.keys_t, cpu::kKeyTile, tile.d_pad,
-                      tile.scores, cpu::kKeyTile, width);
-  for (int64_t q = 0; q < tile.n; ++q) {
-    if (tile.visible[q] > 0) {
-      softmax_step(tile, q);
-    } else {
-      for (int i = 0; i < cpu::kKeyTile; i += kLanes) {
-        store(tile.scores + q * cpu::kKeyTile + i, zero());
-      }
-    }
+  if (seen == 0) return;
+  const AttentionWork work(tile.work, (tile.n + 15) / 16 * 16);
+  if (tile.kv == cpu::kKvF32) score_all<float>(tile, seen, work.scores);
+  if (tile.kv == cpu::kKvF16) score_all<uint16_t>(tile, seen, work.scores);
+  if (tile.kv == cpu::kKvQ8_0) score_all_q8(tile, seen, work.scores);
+  update_maximum(tile, work);
+  weigh(tile, work);
+  if (tile.kv == cpu::kKvF32) mix_all<float>(tile, work);
+  if (tile.kv == cpu::kKvF16) mix_all<uint16_t>(tile, work);
+  if (tile.kv == cpu::kKvQ8_0) {
+    round_weights(tile, seen, work);
+    mix_all_q8(tile, seen, work);
   }
-  multiply_all<true>(tile.scores, tile.n, cpu::kKeyTile, tile.values, tile.d_pad, seen, tile.mix,
-                     tile.d_pad, tile.d_pad);
+}
+
+int64_t query_bytes(int kv, int64_t d_pad) {
+  return kv == cpu::kKvQ8_0 ? QueryQ8::bytes(d_pad) : d_pad * 4;
+}
+
+void prepare_query(int kv, const float* q, int64_t d_pad, float scale, uint8_t* out) {
+  if (kv == cpu::kKvQ8_0) return round_query(q, d_pad, scale, out);
+  auto* scaled = reinterpret_cast<float*>(out);
+  for (int64_t i = 0; i < d_pad; i += kLanes) store(scaled + i, mul(load(q + i), splat(scale)));
+}
+
+void store_key(int kv, const float* k, int64_t d_pad, int slot, uint8_t* block) {
+  if (kv == cpu::kKvQ8_0) return store_key_q8(k, d_pad, slot, block);
+  if (kv == cpu::kKvF32) {
+    auto* out = reinterpret_cast<float*>(block) + slot;
+    for (int64_t i = 0; i < d_pad; ++i) out[i * 16] = k[i];
+    return;
+  }
+  auto* out = reinterpret_cast<uint16_t*>(block) + slot;
+  for (int64_t i = 0; i < d_pad; i += kLanes) {
+    uint16_t half[kLanes];
+    store_half(half, load(k + i));
+    for (int j = 0; j < kLanes; ++j) out[(i + j) * 16] = half[j];
+  }
+}
+
+void store_value(int kv, const float* v, int64_t d_pad, int slot, uint8_t* block) {
+  if (kv == cpu::kKvQ8_0) return store_value_q8(v, d_pad, slot, block);
+  if (kv == cpu::kKvF32) {
+    auto* out = reinterpret_cast<float*>(block) + slot * d_pad;
+    for (int64_t i = 0; i < d_pad; i += kLanes) store(out + i, load(v + i));
+    return;
+  }
+  auto* out = reinterpret_cast<uint16_t*>(block) + slot * d_pad;
+  for (int64_t i = 0; i < d_pad; i += kLanes) store_half(out + i, load(v + i));
 }
