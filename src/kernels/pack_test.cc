@@ -46,7 +46,16 @@ std::vector<uint8_t> packed(DType type, int64_t rows, int64_t cols, uint8_t fill
 // them. Whoever changes them raises kPackLayoutVersion and writes the new digests here.
 TEST(Pack, BytesBelongToTheLayoutVersion) {
   ASSERT_EQ(kPackLayoutVersion, 1u);
-  const Case cases[] = { @ @ };
+  const Case cases[] = {
+      {DType::kF32, 37, 0x25e717069dfd0db5U},    {DType::kF16, 37, 0x4d8f42037fd44a07U},
+      {DType::kQ4_0, 96, 0x501ba094a31c769dU},   {DType::kQ4_1, 96, 0xc05adeb48d4ce9d7U},
+      {DType::kQ5_0, 96, 0x0722bff82067a8d6U},   {DType::kQ5_1, 96, 0xc1eb29a0222a9a49U},
+      {DType::kQ8_0, 96, 0xf1256eb13fdfc55dU},   {DType::kQ2_K, 512, 0x610a8b4e84c894a0U},
+      {DType::kQ3_K, 512, 0xaaae582367599a59U},  {DType::kQ4_K, 512, 0x40c31f9c6c75421dU},
+      {DType::kQ5_K, 512, 0x9348201be13be24bU},  {DType::kQ6_K, 512, 0x3a2bb0ddd3d3e877U},
+      {DType::kIQ4_NL, 96, 0x501ba094a31c769dU}, {DType::kIQ4_XS, 512, 0x1fe703f1bac86a9dU},
+      {DType::kBF16, 37, 0x4d8f42037fd44a07U},   {DType::kMXFP4, 96, 0xd7abdc4fc7f49caaU},
+  };
   for (const Case& c : cases) {
     EXPECT_EQ(digest_of(packed(c.type, 29, c.cols, 0)), c.digest) << dtype_info(c.type).name;
   }
