@@ -10,12 +10,18 @@
 #include "base/thread_pool.h"
 #include "engine/engine.h"
 #include "model/model.h"
+#include "model/packed_image.h"
 #include "tensor/gguf.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 #include <CLI/App.hpp>
 
 namespace hadal {
+
+class PackedKeeper;
+
+/// Whether a model's packed form is taken from the packed cache, and kept there.
+enum class PackedCacheUse : uint8_t { kOff, kRead, kReadAndWrite };
 
 /// What the environment says, read once at start (HADAL_HOME, HF_HOME, HF_ENDPOINT, HF_TOKEN, ...).
 struct Settings {
@@ -26,7 +32,10 @@ struct Settings {
   std::string hf_token;
   std::string modelscope_endpoint;
   std::string mirror;  ///< $HADAL_MIRROR: base address tried first for every file
+  PackedCacheUse packed_cache = PackedCacheUse::kReadAndWrite;  ///< $HADAL_PACKED_CACHE=off: kOff
   static Settings from_environment();
+
+  std::filesystem::path packed_directory() const { return home / "packed"; }
 };
 
 /// A subcommand: fills `command`, and sets `run` to what it does; the value is the exit code.
@@ -48,19 +57,25 @@ struct LoadedText {
 
 /// LoadedText plus weights. Members are destroyed in the right order.
 struct LoadedModel : LoadedText {
+  explicit LoadedModel(LoadedText text);
+  LoadedModel(LoadedModel&&) noexcept;
+  ~LoadedModel();
+
   std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<PackedImage> packed;  ///< what the model's weights were mapped from, or null
   std::unique_ptr<Model> model;
+  std::unique_ptr<PackedKeeper> keeper;  ///< writes the packed form for the next start, or null
 };
 
 /// `reference`: a path to a .gguf, a name in the store or in the catalogue (already pulled).
 Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
 Result<LoadedText> load_text(const std::filesystem::path& path);
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
-                               int threads);
+                               int threads, const Settings& settings);
 
 /// The same for commands that work on ids alone: without a usable vocabulary `tokenizer` is null.
 Result<LoadedModel> load_weights(const std::filesystem::path& path, const LoadOptions& options,
-                                 int threads);
+                                 int threads, const Settings& settings);
 
 /// The vocabulary as the file's metadata describes it.
 Result<VocabSpec> vocab_from_gguf(const GgufFile& file);

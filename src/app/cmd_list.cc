@@ -5,6 +5,7 @@
 #include "app/catalogue.h"
 #include "app/options.h"
 #include "app/output.h"
+#include "app/packed_cache.h"
 #include "app/store.h"
 
 namespace hadal {
@@ -110,6 +111,7 @@ Result<int> remove(const std::vector<std::string>& names, const Settings& settin
                    fmt::format("cannot remove {}: {}", model->path.string(), failed.message())};
     std::filesystem::path record = model->path;
     std::filesystem::remove(record.replace_extension(".json"), failed);
+    PackedCache(settings.packed_directory()).clear_orphans();
     print_note(fmt::format("removed {} ({})", name, human_bytes(model->bytes)));
   }
   return kExitOk;

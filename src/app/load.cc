@@ -1,9 +1,13 @@
 /// From a file to the things that commands work with.
+#include <optional>
 #include <string_view>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "app/app.h"
+#include "app/packed_cache.h"
+#include "base/env.h"
 #include "base/limits.h"
 
 namespace hadal {
@@ -101,8 +105,15 @@ std::string model_name(const std::filesystem::path& path) {
   return stem;
 }
 
-void load_template(LoadedText& out) {
-  const auto source = out.file->string("tokenizer.chat_template");
+/// The parts of a LoadedText that metadata gives.
+struct Words {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;
+  std::string template_problem;
+};
+
+void read_template(const GgufFile& file, Words& out) {
+  const auto source = file.string("tokenizer.chat_template");
   if (!source.ok()) {
     out.template_problem = source.error().message;
   } else if (!source.value().has_value()) {
@@ -153,32 +164,71 @@ Result<LoadedText> open_file(const std::filesystem::path& path) {
   return out;
 }
 
-Status load_vocabulary(LoadedText& out) {
-  TRY(VocabSpec spec, vocab_from_gguf(*out.file));
+Result<Words> read_words(const GgufFile& file) {
+  Words out;
+  TRY(VocabSpec spec, vocab_from_gguf(file));
   TRY(out.tokenizer, Tokenizer::create(std::move(spec)));
-  load_template(out);
+  read_template(file, out);
+  return out;
+}
+
+void take_words(Words words, LoadedText& out) {
+  out.tokenizer = std::move(words.tokenizer);
+  out.chat_template = std::move(words.chat_template);
+  out.template_problem = std::move(words.template_problem);
+}
+
+Status add_weights(const LoadOptions& options, const Settings& settings, int64_t opened_micros,
+                   LoadedModel& out) {
+  PackedCache cache(settings.packed_directory());
+  if (settings.packed_cache != PackedCacheUse::kOff) out.packed = cache.find(*out.file, *out.pool);
+  LoadOptions with_image = options;
+  with_image.packed = out.packed.get();
+  TRY(out.model, Model::load(*out.file, with_image, *out.pool));
+  if (settings.packed_cache == PackedCacheUse::kReadAndWrite && out.packed == nullptr) {
+    out.keeper = std::make_unique<PackedKeeper>(
+        std::move(cache), OpenedModel{out.file->origins(), opened_micros * 1000},
+        out.model->packed_parts());
+  }
   return {};
 }
 
-Result<LoadedModel> add_weights(LoadedText text, const LoadOptions& options, int threads) {
-  LoadedModel out{std::move(text), nullptr, nullptr};
+/// A large vocabulary takes as long as mapped weights: both at once.
+Result<LoadedModel> load_both(const std::filesystem::path& path, const LoadOptions& options,
+                              int threads, const Settings& settings, bool needs_words) {
+  const int64_t opened_micros = Env::real().unix_micros();
+  TRY(LoadedText text, open_file(path));
+  LoadedModel out(std::move(text));
+  std::optional<Result<Words>> words;
+  std::thread reader([&] { words = read_words(*out.file); });
   out.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : ThreadPool::default_threads());
-  TRY(out.model, Model::load(*out.file, options, *out.pool));
+  const Status weights = add_weights(options, settings, opened_micros, out);
+  reader.join();
+  if (words->ok()) {
+    take_words(std::move(*words).value(), out);
+  } else if (needs_words) {
+    return std::move(*words).error();
+  }
+  TRY_STATUS(weights);
   return out;
 }
 
 }  // namespace
 
+LoadedModel::LoadedModel(LoadedText text) : LoadedText(std::move(text)) {}
+LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
+LoadedModel::~LoadedModel() = default;
+
 Result<LoadedText> load_text(const std::filesystem::path& path) {
   TRY(LoadedText out, open_file(path));
-  TRY_STATUS(load_vocabulary(out));
+  TRY(Words words, read_words(*out.file));
+  take_words(std::move(words), out);
   return out;
 }
 
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
-                               int threads) {
-  TRY(LoadedText text, load_text(path));
-  TRY(LoadedModel out, add_weights(std::move(text), options, threads));
+                               int threads, const Settings& settings) {
+  TRY(LoadedModel out, load_both(path, options, threads, settings, true));
   if (out.model->n_vocab() < out.tokenizer->size()) {
     return Error{Code::kCorrupt,
                  fmt::format("the vocabulary of {} has {} tokens, but its weights only {}",
@@ -188,10 +238,8 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOpti
 }
 
 Result<LoadedModel> load_weights(const std::filesystem::path& path, const LoadOptions& options,
-                                 int threads) {
-  TRY(LoadedText text, open_file(path));
-  if (const Status status = load_vocabulary(text); !status.ok()) text.tokenizer = nullptr;
-  return add_weights(std::move(text), options, threads);
+                                 int threads, const Settings& settings) {
+  return load_both(path, options, threads, settings, false);
 }
 
 }  // namespace hadal

@@ -20,6 +20,7 @@ extern const Subcommand kPullCommand;
 extern const Subcommand kListCommand;
 extern const Subcommand kShowCommand;
 extern const Subcommand kRmCommand;
+extern const Subcommand kCacheCommand;
 extern const Subcommand kTokenizeCommand;
 extern const Subcommand kDetokenizeCommand;
 extern const Subcommand kTemplateCommand;
@@ -30,9 +31,9 @@ extern const Subcommand kBenchCommand;
 namespace {
 
 constexpr std::array kCommands = {
-    &kServeCommand,  &kChatCommand, &kRunCommand,      &kPullCommand,       &kListCommand,
-    &kShowCommand,   &kRmCommand,   &kTokenizeCommand, &kDetokenizeCommand, &kTemplateCommand,
-    &kLogitsCommand, &kEvalCommand, &kBenchCommand};
+    &kServeCommand,    &kChatCommand,   &kRunCommand,   &kPullCommand,     &kListCommand,
+    &kShowCommand,     &kRmCommand,     &kCacheCommand, &kTokenizeCommand, &kDetokenizeCommand,
+    &kTemplateCommand, &kLogitsCommand, &kEvalCommand,  &kBenchCommand};
 
 constexpr const char* kExamples =
     "Examples:\n"

@@ -22,7 +22,8 @@ void warn_about(const LoadedText& text) {
   if (!text.tokenizer->warning().empty()) print_note("warning: " + text.tokenizer->warning());
 }
 
-using Loader = Result<LoadedModel>(const std::filesystem::path&, const LoadOptions&, int);
+using Loader = Result<LoadedModel>(const std::filesystem::path&, const LoadOptions&, int,
+                                   const Settings&);
 
 Result<LoadedModel> load_with_progress(Loader& load, const std::string& model, int threads,
                                        const Settings& settings, LoadOptions options) {
@@ -33,7 +34,7 @@ Result<LoadedModel> load_with_progress(Loader& load, const std::string& model, i
     options.progress = show_progress;
     options.progress_context = &shown;
   }
-  auto loaded = load(path, options, threads);
+  auto loaded = load(path, options, threads, settings);
   if (progress && shown >= 0) fmt::print(stderr, "\r\033[K");
   return loaded;
 }
@@ -78,16 +79,20 @@ Result<LoadedModel> open_weights(const std::string& model, int threads, const Se
 }
 
 void add_kv_option(CLI::App& command, std::string& kv) {
-  command.add_option("--kv", kv, "keys and values in f16 (as served) or f32 (default " + kv + ")")
-      ->check(CLI::IsMember({"f16", "f32"}))
+  command
+      .add_option(
+          "--kv-type,--kv", kv,
+          "keep keys and values in f32, f16 or q8_0 (half the memory of f16; default " + kv + ")")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
       ->type_name("TYPE");
 }
 
 Result<KvType> kv_type_from(const std::string& kv) {
   if (kv == "f16") return KvType::kF16;
   if (kv == "f32") return KvType::kF32;
+  if (kv == "q8_0") return KvType::kQ8_0;
   return Error{Code::kInvalidArgument, "'" + kv + "' is no type for keys and values",
-               "use f16 or f32"};
+               "use f32, f16 or q8_0"};
 }
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options) {

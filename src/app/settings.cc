@@ -38,6 +38,7 @@ Settings Settings::from_environment() {
   settings.hf_token = variable("HF_TOKEN");
   settings.modelscope_endpoint = address("MODELSCOPE_ENDPOINT", "https://modelscope.cn");
   settings.mirror = address("HADAL_MIRROR", "");
+  if (variable("HADAL_PACKED_CACHE") == "off") settings.packed_cache = PackedCacheUse::kOff;
   return settings;
 }
 

@@ -44,7 +44,8 @@ class Hasher {
 }  // namespace
 
 Result<std::string> sha256_of_file(const std::filesystem::path& path,
-                                   const std::function<void(uint64_t)>& progress) {
+                                   const std::function<void(uint64_t)>& progress,
+                                   const std::atomic<bool>* stop) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
                                                              std::fclose);
   if (file == nullptr) {
@@ -58,6 +59,9 @@ Result<std::string> sha256_of_file(const std::filesystem::path& path,
     hasher.add(buffer.data(), n);
     done += n;
     if (progress) progress(done);
+    if (stop != nullptr && *stop) {
+      return Error{Code::kCancelled, "stopped while hashing " + path.string()};
+    }
     if (n < buffer.size()) break;
   }
   if (std::ferror(file.get()) != 0) {

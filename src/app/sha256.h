@@ -1,5 +1,6 @@
 #pragma once
 /// SHA-256 of files.
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -10,9 +11,11 @@
 
 namespace hadal {
 
-/// Lower-case hex. `progress` (may be empty) hears the bytes done from time to time.
+/// Lower-case hex. `progress` (may be empty) hears the bytes done from time to time; kCancelled
+/// soon after `stop` (may be null) became true.
 Result<std::string> sha256_of_file(const std::filesystem::path& path,
-                                   const std::function<void(uint64_t)>& progress = {});
+                                   const std::function<void(uint64_t)>& progress = {},
+                                   const std::atomic<bool>* stop = nullptr);
 /// Lower-case hex of bytes in memory.
 std::string sha256_of(std::string_view bytes);
 /// Whether `text` is 64 hex digits.

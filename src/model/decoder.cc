@@ -37,6 +37,7 @@ class Decoder final : public Model {
   KvLayout kv_layout() const override {
     return {config_.n_layers, config_.n_kv_heads, config_.d_head, kv_type_};
   }
+  std::span<const PackedPart> packed_parts() const override { return weights_.packed; }
   uint64_t weight_bytes_per_token() const override;
   uint64_t macs_per_token() const override;
   Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;

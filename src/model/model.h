@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "kernels/kv_pool.h"
+#include "model/packed_image.h"
 #include "kernels/matmul.h"
 #include "model/profile.h"
 #include "tensor/gguf.h"
@@ -88,6 +89,8 @@ struct LoadOptions {
   /// Called with 0..1 while weights are prepared; may be empty.
   void (*progress)(double fraction, void* context) = nullptr;
   void* progress_context = nullptr;
+  /// Matrices that it holds are mapped instead of packed. May be null; must outlive the model.
+  const PackedImage* packed = nullptr;
 };
 
 /// A loaded model. Borrows `file` and `pool`, which must outlive it.
@@ -96,6 +99,9 @@ class Model : public ForwardModel {
   static Result<std::unique_ptr<Model>> load(const GgufFile& file, const LoadOptions& options,
                                              ThreadPool& pool);
   virtual const ModelConfig& config() const = 0;
+  /// The matrices in packed form, for an image of them; they live as long as the model. Empty where
+  /// the instruction set reads the file's own form.
+  virtual std::span<const PackedPart> packed_parts() const = 0;
   /// Bytes of weights read per decoded token (for the bandwidth bound).
   virtual uint64_t weight_bytes_per_token() const = 0;
   /// Multiply-adds of the weights per token (attention not counted).

@@ -45,12 +45,22 @@ class Binder {
     return vector(name, n);
   }
 
-  Result<Weight> prepare(const TensorView& tensor, Activations activations) {
-    auto weight = Weight::prepare(tensor, activations, pool_);
+  /// `tensor`: rows from `first_row` on of the file's tensor of that name.
+  Result<Weight> prepare(const TensorView& tensor, int64_t first_row, Activations activations) {
+    auto weight = borrow(tensor, first_row, activations);
+    if (!weight.ok()) {
+      weight = Weight::prepare(tensor, activations, pool_);
+      file_.forget(tensor);  // the packed form is read from now on
+    }
     if (!weight.ok()) {
       return Error{weight.error().code,
                    fmt::format("tensor {}: {}", tensor.name, weight.error().message),
                    weight.error().hint};
+    }
+    const std::span<const uint8_t> bytes = weight.value().packed_bytes();
+    if (!bytes.empty()) {
+      packed_.push_back(
+          {std::string(tensor.name), tensor.type, first_row, tensor.ne[1], tensor.ne[0], bytes});
     }
     bytes_done_ += tensor.bytes;
     if (options_.progress != nullptr && bytes_total_ > 0) {
@@ -68,7 +78,7 @@ class Binder {
                         Activations activations) {
     TRY(const TensorView* tensor, find(name + ".weight", cols, rows));
     TRY(std::vector<float> bias, vector_if_present(name + ".bias", rows));
-    TRY(Weight weight, prepare(*tensor, activations));
+    TRY(Weight weight, prepare(*tensor, 0, activations));
     return Linear{std::move(weight), std::move(bias)};
   }
 
@@ -79,17 +89,30 @@ class Binder {
     part.ne[1] = rows;
     part.data = fused.row(begin);
     part.bytes = static_cast<uint64_t>(rows) * fused.row_bytes();
-    TRY(Weight weight, prepare(part, options_.activations));
+    TRY(Weight weight, prepare(part, begin, options_.activations));
     std::vector<float> part_bias;
     if (!bias.empty()) part_bias.assign(bias.begin() + begin, bias.begin() + begin + rows);
     return Linear{std::move(weight), std::move(part_bias)};
   }
+
+  std::vector<PackedPart> take_packed() { return std::move(packed_); }
 
   void finished() const {
     if (options_.progress != nullptr) options_.progress(1.0, options_.progress_context);
   }
 
  private:
+  /// The weight out of the packed image, if there is one that has it.
+  Result<Weight> borrow(const TensorView& tensor, int64_t first_row, Activations activations) {
+    const PackedPart* part =
+        options_.packed == nullptr ? nullptr : options_.packed->find(tensor.name, first_row);
+    if (part == nullptr || part->type != tensor.type || part->rows != tensor.ne[1] ||
+        part->cols != tensor.ne[0]) {
+      return Error{Code::kNotFound, "no packed form of " + std::string(tensor.name)};
+    }
+    return Weight::borrow_packed(tensor, activations, part->bytes);
+  }
+
   static std::string shape_text(const std::array<int64_t, 4>& ne) {
     size_t dims = 4;
     while (dims > 1 && ne[dims - 1] == 1) --dims;
@@ -101,6 +124,7 @@ class Binder {
   ThreadPool& pool_;
   uint64_t bytes_total_ = 0;
   uint64_t bytes_done_ = 0;
+  std::vector<PackedPart> packed_;
 };
 
 /// q, k and v, stored apart or as one tensor with their rows in that order.
@@ -183,8 +207,12 @@ Result<ModelWeights> ModelWeights::bind(const GgufFile& file, const ModelConfig&
   TRY(Linear head, binder.linear(config.tied_head ? "token_embd" : "output", config.d_model,
                                  config.n_vocab, Activations::kInt16));
   binder.finished();
-  return ModelWeights{*embedding, std::move(layers), std::move(output_norm), std::move(head),
-                      make_rope_table(config, divisors)};
+  return ModelWeights{*embedding,
+                      std::move(layers),
+                      std::move(output_norm),
+                      std::move(head),
+                      make_rope_table(config, divisors),
+                      binder.take_packed()};
 }
 
 }  // namespace hadal

@@ -9,6 +9,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rope.h"
 #include "model/model.h"
+#include "model/packed_image.h"
 #include "tensor/gguf.h"
 
 namespace hadal {
@@ -33,6 +34,8 @@ struct ModelWeights {
   std::vector<float> output_norm;
   Linear head;
   RopeTable rope;
+  std::vector<PackedPart>
+      packed;  ///< all matrices as they lie in memory; empty where nothing packs
 
   /// Errors name the tensor that is missing or its expected and found shapes. The result borrows
   /// from `file`.

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "base/result.h"
 #include "tensor/tensor.h"
 
@@ -78,6 +79,12 @@ class GgufFile {
 
   const std::filesystem::path& path() const;
   uint64_t file_bytes() const;  ///< of all parts
+  /// The files that are mapped, in order; none for from_memory().
+  struct Origin {
+    std::filesystem::path path;
+    FileIdentity identity;
+  };
+  std::vector<Origin> origins() const;
   uint32_t version() const;
 
   std::span<const GgufValue> metadata() const;
@@ -92,6 +99,9 @@ class GgufFile {
 
   std::span<const TensorView> tensors() const;
   const TensorView* find_tensor(std::string_view name) const;
+  /// Says that the tensor's bytes will hardly be read again: their memory goes back to the page
+  /// cache, from where they come when they are.
+  void forget(const TensorView& tensor) const;
 
  private:
   struct State;

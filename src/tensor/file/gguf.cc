@@ -3,6 +3,7 @@
 ///   open(path) -> map -> GgufReader (per part, validates) -> split.* agree? -> join -> index
 #include "tensor/gguf.h"
 
+#include <functional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -129,7 +130,8 @@ Result<SplitName> split_of(const std::filesystem::path& path, const SplitKeys& k
 
 struct GgufFile::State {
   std::filesystem::path path;
-  std::vector<MappedFile> mappings;  ///< none for from_memory()
+  std::vector<MappedFile> mappings;                 ///< none for from_memory()
+  std::vector<std::filesystem::path> mapped_paths;  ///< of each
   uint64_t file_bytes = 0;
   uint32_t version = 0;
   std::vector<GgufValue> metadata;
@@ -175,23 +177,24 @@ Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
   state->path = path;
   TRY(OpenPart opened, open_part(path));
   const SplitKeys keys = opened.keys;
-  const auto keep = [&state](OpenPart part) {
+  const auto keep = [&state](OpenPart part, const std::filesystem::path& part_path) {
+    state->mapped_paths.push_back(part_path);
     const uint64_t bytes = part.mapping.bytes().size();
     state->mappings.push_back(std::move(part.mapping));
     state->add(std::move(part.part), bytes);
   };
   if (keys.count <= 1) {
-    keep(std::move(opened));
+    keep(std::move(opened), path);
   } else {
     TRY(const SplitName name, split_of(path, keys));
     for (uint32_t number = 1; number <= name.count; ++number) {
       if (number == name.part) {
-        keep(std::move(opened));
+        keep(std::move(opened), path);
         continue;
       }
       const auto sibling_path = path.parent_path() / split_file_name(name, number);
       TRY(OpenPart sibling, open_sibling(sibling_path, number - 1, keys));
-      keep(std::move(sibling));
+      keep(std::move(sibling), sibling_path);
     }
   }
   TRY_STATUS(state->finish(keys, path.string()));
@@ -218,6 +221,22 @@ const std::filesystem::path& GgufFile::path() const {
 }
 uint64_t GgufFile::file_bytes() const {
   return state_->file_bytes;
+}
+std::vector<GgufFile::Origin> GgufFile::origins() const {
+  std::vector<Origin> origins;
+  for (size_t i = 0; i < state_->mappings.size(); ++i) {
+    origins.push_back({state_->mapped_paths[i], state_->mappings[i].identity()});
+  }
+  return origins;
+}
+void GgufFile::forget(const TensorView& tensor) const {
+  const std::less<const std::byte*> before;  // pointers into different mappings
+  for (const MappedFile& mapping : state_->mappings) {
+    const std::span<const std::byte> bytes = mapping.bytes();
+    if (!before(tensor.data, bytes.data()) && before(tensor.data, bytes.data() + bytes.size())) {
+      mapping.forget({tensor.data, tensor.bytes});
+    }
+  }
 }
 uint32_t GgufFile::version() const {
   return state_->version;

@@ -1,0 +1,331 @@
+#include "app/packed_cache.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "app/sha256.h"
+#include "base/env.h"
+#include "base/log.h"
+
+namespace hadal {
+namespace {
+
+constexpr std::string_view kImageSuffix = ".packed";
+constexpr std::string_view kRecordSuffix = ".source";
+constexpr std::string_view kRecordTitle = "hadal packed source 1";
+constexpr uint64_t kFreeBytesMin = 2ULL << 30;  // that a disk keeps free, or a tenth of it
+constexpr std::chrono::seconds kPatience{5};
+
+/// What the cache remembers of a model file, so that it need not hash it at every start: a text of
+/// lines, kRecordTitle, the SHA-256, then "IDENTITY PATH" per file.
+struct Record {
+  std::string sha256;
+  std::vector<std::string> lines;
+  std::vector<std::filesystem::path> paths;
+};
+
+std::string line_of(const GgufFile::Origin& origin) {
+  const FileIdentity& id = origin.identity;
+  return fmt::format("{}:{}:{}:{}:{} {}", id.device, id.inode, id.bytes, id.modified_ns,
+                     id.changed_ns, origin.path.string());
+}
+
+/// With absolute paths.
+std::vector<GgufFile::Origin> located(std::vector<GgufFile::Origin> origins) {
+  for (GgufFile::Origin& origin : origins) {
+    std::error_code failed;
+    auto path = std::filesystem::canonical(origin.path, failed);
+    if (!failed) origin.path = std::move(path);
+  }
+  return origins;
+}
+
+std::optional<Record> read_record(const std::filesystem::path& path) {
+  const auto text = Env::real().read_file(path, limits::kConfigFileBytes);
+  if (!text.ok()) return std::nullopt;
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.value().size();) {
+    const size_t end = text.value().find('\n', begin);
+    if (end == std::string::npos) return std::nullopt;
+    lines.push_back(text.value().substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (lines.size() < 3 || lines[0] != kRecordTitle || !is_sha256(lines[1])) return std::nullopt;
+  Record record;
+  record.sha256 = lines[1];
+  record.lines.assign(lines.begin() + 2, lines.end());
+  for (const std::string& line : record.lines) {
+    record.paths.emplace_back(line.substr(std::min(line.find(' '), line.size() - 1) + 1));
+  }
+  return record;
+}
+
+/// Whether all files of the record are as they were.
+bool is_current(const Record& record) {
+  for (size_t i = 0; i < record.paths.size(); ++i) {
+    const auto identity = FileIdentity::of(record.paths[i]);
+    if (!identity.ok() || line_of({record.paths[i], identity.value()}) != record.lines[i])
+      return false;
+  }
+  return true;
+}
+
+std::filesystem::path record_path(const std::filesystem::path& directory,
+                                  const std::vector<GgufFile::Origin>& origins) {
+  return directory / (sha256_of(origins.front().path.string()) + std::string(kRecordSuffix));
+}
+
+std::vector<std::filesystem::path> files_in(const std::filesystem::path& directory,
+                                            std::string_view part_of_name) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code failed;
+  for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end;
+       it.increment(failed)) {
+    if (it->path().filename().string().find(part_of_name) != std::string::npos)
+      paths.push_back(it->path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+/// Images are only as good as the directory they lie in.
+Status check_directory(const std::filesystem::path& directory) {
+  struct stat info {};
+  if (::lstat(directory.c_str(), &info) != 0) {
+    return Error{errno == ENOENT ? Code::kNotFound : Code::kIo,
+                 fmt::format("cannot stat {}: {}", directory.string(), std::strerror(errno))};
+  }
+  if (!S_ISDIR(info.st_mode) || info.st_uid != ::geteuid() || (info.st_mode & 022) != 0) {
+    return Error{Code::kDenied, fmt::format("{} is not a directory that this user alone may write",
+                                            directory.string())};
+  }
+  return {};
+}
+
+Status make_directory(const std::filesystem::path& directory) {
+  std::error_code failed;
+  std::filesystem::create_directories(directory.parent_path(), failed);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return Error{Code::kIo,
+                 fmt::format("cannot create {}: {}", directory.string(), std::strerror(errno))};
+  }
+  return check_directory(directory);
+}
+
+/// One writer at a time; the others leave the work to it.
+class WriteLock {
+ public:
+  static std::optional<WriteLock> take(const std::filesystem::path& directory) {
+    const int fd =
+        ::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return std::nullopt;
+    WriteLock lock(fd);
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return std::nullopt;
+    return lock;
+  }
+  ~WriteLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  WriteLock(WriteLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  WriteLock& operator=(WriteLock&&) = delete;
+
+ private:
+  explicit WriteLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+Status check_unchanged(const OpenedModel& opened) {
+  for (const GgufFile::Origin& origin : opened.origins) {
+    TRY(const FileIdentity now, FileIdentity::of(origin.path));
+    if (now != origin.identity || !origin.identity.settled(opened.unix_ns)) {
+      return Error{Code::kUnavailable, origin.path.string() + " was changed just now"};
+    }
+  }
+  return {};
+}
+
+/// Of the file; of a split, of its parts' digests.
+Result<std::string> hash_files(const std::vector<GgufFile::Origin>& origins,
+                               const std::atomic<bool>& stop) {
+  std::string all;
+  for (const GgufFile::Origin& origin : origins) {
+    TRY(const std::string one, sha256_of_file(origin.path, {}, &stop));
+    all += one;
+  }
+  return origins.size() == 1 ? all : sha256_of(all);
+}
+
+uint64_t remove_images(const std::vector<CachedImage>& images) {
+  uint64_t bytes = 0;
+  for (const CachedImage& image : images) {
+    std::error_code failed;
+    if (std::filesystem::remove(image.path, failed)) bytes += image.bytes;
+  }
+  return bytes;
+}
+
+void log_unused(const Error& error) {
+  if (error.code == Code::kNotFound) return;
+  const bool damaged = error.code == Code::kCorrupt;
+  log_event(damaged ? LogLevel::kWarn : LogLevel::kDebug, "packed_cache.unused",
+            {{"reason", error.message}});
+}
+
+}  // namespace
+
+std::filesystem::path PackedCache::image_path(const std::string& sha256) const {
+  return directory_ / (sha256 + std::string(kImageSuffix));
+}
+
+std::unique_ptr<PackedImage> PackedCache::find(const GgufFile& file, ThreadPool& pool) const {
+  const auto origins = located(file.origins());
+  if (origins.empty() || !check_directory(directory_).ok()) return nullptr;
+  const auto record = read_record(record_path(directory_, origins));
+  if (!record.has_value() || record->lines.size() != origins.size()) return nullptr;
+  for (size_t i = 0; i < origins.size(); ++i) {
+    if (line_of(origins[i]) != record->lines[i]) return nullptr;
+  }
+  const auto path = image_path(record->sha256);
+  auto image = PackedImage::open(path, record->sha256, pool);
+  if (!image.ok()) {
+    log_unused(image.error());
+    if (image.error().code == Code::kCorrupt) ::unlink(path.c_str());
+    return nullptr;
+  }
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // the time of its last use
+  return std::move(image).value();
+}
+
+Status PackedCache::keep(const OpenedModel& opened_as, std::span<const PackedPart> parts,
+                         const std::atomic<bool>& stop) const {
+  uint64_t bytes = 0;
+  for (const PackedPart& part : parts) bytes += part.bytes.size();
+  const OpenedModel opened{located(opened_as.origins), opened_as.unix_ns};
+  if (bytes < bytes_min_ || opened.origins.empty()) return {};
+  TRY_STATUS(make_directory(directory_));
+  const auto lock = WriteLock::take(directory_);
+  if (!lock.has_value()) {
+    return Error{Code::kUnavailable, "another process is writing to " + directory_.string()};
+  }
+  for (const auto& draft : files_in(directory_, ".draft-")) ::unlink(draft.c_str());
+  TRY_STATUS(check_unchanged(opened));
+  TRY(const std::string sha256, hash_files(opened.origins, stop));
+  TRY_STATUS(check_unchanged(opened));
+  ThreadPool alone(1);
+  if (!PackedImage::open(image_path(sha256), sha256, alone).ok()) {
+    TRY_STATUS(make_room(bytes));
+    TRY_STATUS(write_packed_image(image_path(sha256), sha256, parts, stop));
+  }
+  std::string text = fmt::format("{}\n{}\n", kRecordTitle, sha256);
+  for (const GgufFile::Origin& origin : opened.origins) {
+    if (origin.path.string().find('\n') != std::string::npos) {
+      return Error{Code::kUnsupported, "a path with a line break"};
+    }
+    text += line_of(origin) + "\n";
+  }
+  return Env::real().write_file(record_path(directory_, opened.origins), text);
+}
+
+std::vector<CachedImage> PackedCache::images() const {
+  std::vector<CachedImage> images;
+  for (const auto& path : files_in(directory_, kImageSuffix)) {
+    struct stat info {};
+    if (path.extension() != kImageSuffix || ::stat(path.c_str(), &info) != 0) continue;
+    images.push_back({path, static_cast<uint64_t>(info.st_size), info.st_mtim.tv_sec, {}});
+  }
+  for (const auto& path : files_in(directory_, kRecordSuffix)) {
+    const auto record = read_record(path);
+    if (!record.has_value() || !is_current(*record)) continue;
+    for (CachedImage& image : images) {
+      if (image.path == image_path(record->sha256))
+        image.sources.push_back(record->paths.front().string());
+    }
+  }
+  return images;
+}
+
+uint64_t PackedCache::clear() const {
+  const uint64_t bytes = remove_images(images());
+  for (const std::string_view rest : {kRecordSuffix, std::string_view(".draft-")}) {
+    for (const auto& path : files_in(directory_, rest)) ::unlink(path.c_str());
+  }
+  return bytes;
+}
+
+uint64_t PackedCache::clear_orphans() const {
+  for (const auto& path : files_in(directory_, kRecordSuffix)) {
+    const auto record = read_record(path);
+    if (!record.has_value() || !is_current(*record)) ::unlink(path.c_str());
+  }
+  std::vector<CachedImage> orphans = images();
+  std::erase_if(orphans, [](const CachedImage& image) { return !image.sources.empty(); });
+  return remove_images(orphans);
+}
+
+Status PackedCache::make_room(uint64_t bytes) const {
+  clear_orphans();
+  std::error_code failed;
+  const auto space = std::filesystem::space(directory_, failed);
+  if (failed) return Error{Code::kIo, "cannot see how full the disk is: " + failed.message()};
+  std::vector<CachedImage> kept = images();
+  std::sort(kept.begin(), kept.end(),
+            [](const CachedImage& a, const CachedImage& b) { return a.used_unix > b.used_unix; });
+  uint64_t used = 0;
+  for (const CachedImage& image : kept) used += image.bytes;
+  const uint64_t reserve = std::max<uint64_t>(kFreeBytesMin, space.capacity / 10);
+  const uint64_t budget =
+      std::min<uint64_t>(space.capacity / 4, std::max(space.available + used, reserve) - reserve);
+  if (bytes > budget) {
+    return Error{Code::kExhausted,
+                 fmt::format("{} has too little room for {} bytes", directory_.string(), bytes)};
+  }
+  for (; used + bytes > budget && !kept.empty(); kept.pop_back()) {
+    used -= kept.back().bytes;
+    remove_images({kept.back()});
+  }
+  return {};
+}
+
+PackedKeeper::PackedKeeper(PackedCache cache, OpenedModel opened, std::span<const PackedPart> parts)
+    : thread_([this, cache = std::move(cache), opened = std::move(opened), parts] {
+        // The lowest priority: the model's own threads go first.
+        ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 19);
+        const Status status = cache.keep(opened, parts, stop_);
+        if (!status.ok()) {
+          const bool trouble = status.error().code == Code::kIo;
+          log_event(trouble ? LogLevel::kWarn : LogLevel::kDebug, "packed_cache.not_kept",
+                    {{"reason", status.error().message}});
+        }
+        const MutexLock lock(mutex_);
+        done_ = true;
+        changed_.notify_all();
+      }) {}
+
+PackedKeeper::~PackedKeeper() {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  {
+    const MutexLock lock(mutex_);
+    while (!done_) {
+      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+          end - std::chrono::steady_clock::now());
+      if (left.count() <= 0) break;
+      changed_.wait_for(mutex_, left);
+    }
+  }
+  stop_ = true;
+  thread_.join();
+}
+
+}  // namespace hadal

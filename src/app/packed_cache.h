@@ -1,0 +1,87 @@
+#pragma once
+/// The packed cache: images of models in packed form (model/packed_image.h), kept between runs in
+/// HADAL_HOME/packed, so that the next start maps an image instead of packing the model.
+///
+/// Nothing here can fail a load: what is missing, damaged or not ours is packed again, what cannot
+/// be written is logged. docs/formats/packed-cache.md says what lies in the directory.
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "model/model.h"
+#include "model/packed_image.h"
+#include "tensor/gguf.h"
+
+namespace hadal {
+
+/// An image as `hadal cache` shows it.
+struct CachedImage {
+  std::filesystem::path path;
+  uint64_t bytes = 0;
+  int64_t used_unix = 0;             ///< seconds; when a model was last loaded from it
+  std::vector<std::string> sources;  ///< model files that it stands for and that are still there
+};
+
+/// The files that a model came from, and when they were opened.
+struct OpenedModel {
+  std::vector<GgufFile::Origin> origins;
+  int64_t unix_ns = 0;
+};
+
+class PackedCache {
+ public:
+  explicit PackedCache(std::filesystem::path directory,
+                       uint64_t bytes_min = limits::kPackedImageBytesMin)
+      : directory_(std::move(directory)), bytes_min_(bytes_min) {}
+
+  /// The image of the open file, found whole; null when there is none to be trusted.
+  std::unique_ptr<PackedImage> find(const GgufFile& file, ThreadPool& pool) const;
+
+  /// Keeps `parts` as the image of the file, unless it is small, the file was changed since it was
+  /// opened or right before, another process is writing or the disk is too full. Old images make
+  /// room.
+  Status keep(const OpenedModel& opened, std::span<const PackedPart> parts,
+              const std::atomic<bool>& stop) const;
+
+  std::vector<CachedImage> images() const;
+  /// Removes all images, or those whose models are gone; returns the bytes that became free. A
+  /// process that uses one keeps its pages.
+  uint64_t clear() const;
+  uint64_t clear_orphans() const;
+
+ private:
+  std::filesystem::path image_path(const std::string& sha256) const;
+  Status make_room(uint64_t bytes) const;
+
+  std::filesystem::path directory_;
+  uint64_t bytes_min_;
+};
+
+/// Runs PackedCache::keep() beside the model's work, on a thread of the lowest priority. The
+/// destructor lets it finish for a few seconds, then stops it: a program that answers one prompt
+/// would else never get its image.
+class PackedKeeper {
+ public:
+  /// `parts` must outlive this object.
+  PackedKeeper(PackedCache cache, OpenedModel opened, std::span<const PackedPart> parts);
+  ~PackedKeeper();
+  PackedKeeper(const PackedKeeper&) = delete;
+
+ private:
+  std::atomic<bool> stop_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  bool done_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace hadal
