@@ -55,7 +55,10 @@ void print_benchmark(const LoadedModel& model, const Benchmark& b, const BenchOp
 Result<int> bench(const BenchOptions& options, const Settings& settings) {
   const int64_t start = Env::real().now_micros();
   TRY(const LoadOptions load, load_options_from(options.rounding));
-  TRY(LoadedModel model, open_weights(options.model, options.threads, settings, load));
+  Settings measuring = settings;  // writing a packed image beside the work would disturb it
+  if (settings.packed_cache == PackedCacheUse::kReadAndWrite)
+    measuring.packed_cache = PackedCacheUse::kRead;
+  TRY(LoadedModel model, open_weights(options.model, options.threads, measuring, load));
   const double load_ms = static_cast<double>(Env::real().now_micros() - start) * 1e-3;
   const int64_t positions = options.work.prompt_tokens + options.work.decode_tokens + 1;
   if (positions > model.model->n_ctx_train()) {
