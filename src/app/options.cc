@@ -98,16 +98,19 @@ Result<KvType> kv_type_from(const std::string& kv) {
 void add_rounding_options(CLI::App& command, RoundingOptions& options) {
   add_kv_option(command, options.kv);
   command
-      .add_option("--activations", options.activations,
-                  "what meets the quantised weights: int8 (as served, default) or int16 (exacter)")
-      ->check(CLI::IsMember({"int8", "int16"}))
+      .add_option(
+          "--activations", options.activations,
+          "what meets quantised weights: int8 (fast), int16 (exact) or auto (default: int16 "
+          "for models below half a billion parameters)")
+      ->check(CLI::IsMember({"auto", "int8", "int16"}))
       ->type_name("TYPE");
 }
 
 Result<LoadOptions> load_options_from(const RoundingOptions& options) {
   LoadOptions out;
   TRY(out.kv_type, kv_type_from(options.kv));
-  out.activations = options.activations == "int16" ? Activations::kInt16 : Activations::kInt8;
+  if (options.activations == "int8") out.activations = Activations::kInt8;
+  if (options.activations == "int16") out.activations = Activations::kInt16;
   return out;
 }
 

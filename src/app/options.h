@@ -24,16 +24,16 @@ Result<LoadedModel> open_model(const std::string& model, int threads, const Sett
 Result<LoadedModel> open_weights(const std::string& model, int threads, const Settings& settings,
                                  const LoadOptions& options = {});
 
-/// --kv f16|f32, the type that keys and values are kept in.
+/// --kv-type f32|f16|q8_0, the type that keys and values are kept in.
 void add_kv_option(CLI::App& command, std::string& kv);
 Result<KvType> kv_type_from(const std::string& kv);
 
 /// How a command that compares or measures lets one choose what numbers are rounded to.
 struct RoundingOptions {
   std::string kv = "f16";
-  std::string activations = "int8";
+  std::string activations = "auto";
 };
-/// --kv and --activations int8|int16.
+/// --kv-type and --activations auto|int8|int16.
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
 Result<LoadOptions> load_options_from(const RoundingOptions& options);
 

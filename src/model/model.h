@@ -7,6 +7,7 @@
 ///   model->forward(batch, kv, logits);
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -84,8 +85,9 @@ class ForwardModel {
 
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
-  /// Of the large matrices; those whose cost does not matter (see weights.cc) keep 16 bits.
-  Activations activations = Activations::kInt8;
+  /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway. None:
+  /// 16 bits for models so small that they are fast as they are, 8 for others (decision 0007).
+  std::optional<Activations> activations;
   /// Called with 0..1 while weights are prepared; may be empty.
   void (*progress)(double fraction, void* context) = nullptr;
   void* progress_context = nullptr;

@@ -71,9 +71,6 @@ class Binder {
   }
 
   /// "NAME.weight" with the optional "NAME.bias".
-  Result<Linear> linear(const std::string& name, int64_t cols, int64_t rows) {
-    return linear(name, cols, rows, options_.activations);
-  }
   Result<Linear> linear(const std::string& name, int64_t cols, int64_t rows,
                         Activations activations) {
     TRY(const TensorView* tensor, find(name + ".weight", cols, rows));
@@ -84,12 +81,12 @@ class Binder {
 
   /// Rows [begin, begin + rows) of the fused linear "NAME", whose shape was checked before.
   Result<Linear> slice(const TensorView& fused, const std::vector<float>& bias, int64_t begin,
-                       int64_t rows) {
+                       int64_t rows, Activations activations) {
     TensorView part = fused;
     part.ne[1] = rows;
     part.data = fused.row(begin);
     part.bytes = static_cast<uint64_t>(rows) * fused.row_bytes();
-    TRY(Weight weight, prepare(part, begin, options_.activations));
+    TRY(Weight weight, prepare(part, begin, activations));
     std::vector<float> part_bias;
     if (!bias.empty()) part_bias.assign(bias.begin() + begin, bias.begin() + begin + rows);
     return Linear{std::move(weight), std::move(part_bias)};
@@ -132,44 +129,64 @@ struct Projections {
   Linear q, k, v;
 };
 
+/// Multiply-adds per token from which 8 bits are worth their error: about the size of a model of
+/// half a billion parameters.
+constexpr int64_t kInt8FromMacs = 400'000'000;
+
+Activations usual_activations(const ModelConfig& config) {
+  const int64_t heads = 2 * (config.n_heads + config.n_kv_heads) * config.d_head;
+  const int64_t per_layer = config.d_model * (heads + 3 * config.d_ff);
+  const bool large = config.n_layers * per_layer >= kInt8FromMacs;
+  return large ? Activations::kInt8 : Activations::kInt16;
+}
+
+/// Where 16 bits cost next to nothing they are always used: for keys and values shared by several
+/// heads, in the last layer and in the head, which few rows of a prompt reach. That takes more than
+/// half of the error of 8 bits away (decision 0007).
+Activations kv_activations(const ModelConfig& config, Activations activations) {
+  return config.n_kv_heads * 2 <= config.n_heads ? Activations::kInt16 : activations;
+}
+
 Result<Projections> bind_qkv(Binder& binder, const GgufFile& file, const ModelConfig& config,
-                             const std::string& block) {
+                             const std::string& block, Activations activations) {
   const int64_t d = config.d_model;
   const int64_t q_rows = config.n_heads * config.d_head;
   const int64_t kv_rows = config.n_kv_heads * config.d_head;
+  const Activations kv = kv_activations(config, activations);
   const std::string fused_name = block + "attn_qkv";
   if (file.find_tensor(fused_name + ".weight") == nullptr) {
-    TRY(Linear q, binder.linear(block + "attn_q", d, q_rows));
-    TRY(Linear k, binder.linear(block + "attn_k", d, kv_rows));
-    TRY(Linear v, binder.linear(block + "attn_v", d, kv_rows));
+    TRY(Linear q, binder.linear(block + "attn_q", d, q_rows, activations));
+    TRY(Linear k, binder.linear(block + "attn_k", d, kv_rows, kv));
+    TRY(Linear v, binder.linear(block + "attn_v", d, kv_rows, kv));
     return Projections{std::move(q), std::move(k), std::move(v)};
   }
   TRY(const TensorView* fused, binder.find(fused_name + ".weight", d, q_rows + 2 * kv_rows));
   TRY(std::vector<float> bias,
       binder.vector_if_present(fused_name + ".bias", q_rows + 2 * kv_rows));
-  TRY(Linear q, binder.slice(*fused, bias, 0, q_rows));
-  TRY(Linear k, binder.slice(*fused, bias, q_rows, kv_rows));
-  TRY(Linear v, binder.slice(*fused, bias, q_rows + kv_rows, kv_rows));
+  TRY(Linear q, binder.slice(*fused, bias, 0, q_rows, activations));
+  TRY(Linear k, binder.slice(*fused, bias, q_rows, kv_rows, kv));
+  TRY(Linear v, binder.slice(*fused, bias, q_rows + kv_rows, kv_rows, kv));
   return Projections{std::move(q), std::move(k), std::move(v)};
 }
 
 Result<LayerWeights> bind_layer(Binder& binder, const GgufFile& file, const ModelConfig& config,
-                                int64_t index) {
+                                int64_t index, Activations activations) {
   const std::string block = fmt::format("blk.{}.", index);
   const int64_t d = config.d_model;
   TRY(std::vector<float> attn_norm, binder.vector(block + "attn_norm.weight", d));
-  TRY(Projections qkv, bind_qkv(binder, file, config, block));
+  TRY(Projections qkv, bind_qkv(binder, file, config, block, activations));
   std::vector<float> q_norm;
   std::vector<float> k_norm;
   if (config.qk_norm) {
     TRY(q_norm, binder.vector(block + "attn_q_norm.weight", config.d_head));
     TRY(k_norm, binder.vector(block + "attn_k_norm.weight", config.d_head));
   }
-  TRY(Linear o, binder.linear(block + "attn_output", config.n_heads * config.d_head, d));
+  TRY(Linear o,
+      binder.linear(block + "attn_output", config.n_heads * config.d_head, d, activations));
   TRY(std::vector<float> ffn_norm, binder.vector(block + "ffn_norm.weight", d));
-  TRY(Linear gate, binder.linear(block + "ffn_gate", d, config.d_ff));
-  TRY(Linear up, binder.linear(block + "ffn_up", d, config.d_ff));
-  TRY(Linear down, binder.linear(block + "ffn_down", config.d_ff, d));
+  TRY(Linear gate, binder.linear(block + "ffn_gate", d, config.d_ff, activations));
+  TRY(Linear up, binder.linear(block + "ffn_up", d, config.d_ff, activations));
+  TRY(Linear down, binder.linear(block + "ffn_down", config.d_ff, d, activations));
   return LayerWeights{std::move(attn_norm), std::move(qkv.q),    std::move(qkv.k),
                       std::move(qkv.v),     std::move(o),        std::move(q_norm),
                       std::move(k_norm),    std::move(ffn_norm), std::move(gate),
@@ -199,9 +216,12 @@ Result<ModelWeights> ModelWeights::bind(const GgufFile& file, const ModelConfig&
       binder.find("token_embd.weight", config.d_model, config.n_vocab));
   TRY(std::vector<float> output_norm, binder.vector("output_norm.weight", config.d_model));
   TRY(std::vector<float> divisors, bind_rope_divisors(binder, config));
+  const Activations activations = options.activations.value_or(usual_activations(config));
   std::vector<LayerWeights> layers;
   for (int64_t index = 0; index < config.n_layers; ++index) {
-    TRY(LayerWeights layer, bind_layer(binder, file, config, index));
+    const bool last = index + 1 == config.n_layers;
+    const Activations rounding = last ? Activations::kInt16 : activations;
+    TRY(LayerWeights layer, bind_layer(binder, file, config, index, rounding));
     layers.push_back(std::move(layer));
   }
   TRY(Linear head, binder.linear(config.tied_head ? "token_embd" : "output", config.d_model,
