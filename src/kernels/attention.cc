@@ -181,6 +181,7 @@ class Attention {
                                   .queries = queries,
                                   .keys = {},
                                   .values = {},
+                                  .next_keys = nullptr,
                                   .visible = visible,
                                   .work = row + d_pad_ + n,
                                   .maximum = part.maximum,
@@ -212,6 +213,10 @@ class Attention {
                    cpu::AttentionTile& out) {
     const auto sequence = static_cast<size_t>(rows_.sequences[static_cast<size_t>(tile.first)]);
     const KvSequence& pages = rows_.pages[sequence];
+    const int64_t next = begin + kKeyTile;
+    out.next_keys =
+        next < end ? reinterpret_cast<const uint8_t*>(kv_.key_block(layer_, pages, kv_head, next))
+                   : nullptr;
     for (int64_t i = 0; i < kKeyTile / kKvBlock; ++i) {
       const int64_t wanted = begin + i * kKvBlock;
       const int64_t position = wanted < end ? wanted : begin;

@@ -56,9 +56,13 @@ constexpr int kQueries = 6, kWide = 16;  // 12 sums of 16 registers
 #endif
 constexpr int kWideVectors = kWide / kLanes;
 
+// While scores are computed, the values of the same positions come from memory; while values are
+// mixed, the next tile's keys do. Both in the first piece only.
+
 /// scores[q][p] = q . key p for kWide positions.
 template <typename T, int Q>
-void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, float* scores) {
+void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, const uint8_t* ahead,
+                 float* scores) {
   const T* keys[kWideVectors];
   HADAL_UNROLL
   for (int v = 0; v < kWideVectors; ++v) {
@@ -70,7 +74,9 @@ void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, f
     HADAL_UNROLL
     for (int v = 0; v < kWideVectors; ++v) sum[i][v] = zero();
   }
+  constexpr int64_t kStep = kWide * sizeof(T);
   for (int64_t c = 0; c < stride; ++c) {
+    if (ahead != nullptr) fetch_ahead(ahead + c * kStep, kStep);
     F key[kWideVectors];
     HADAL_UNROLL
     for (int v = 0; v < kWideVectors; ++v) key[v] = load_kv(keys[v] + c * 16);
@@ -93,7 +99,7 @@ void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, f
 /// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
 template <typename T, int Q>
 void mix_piece(const AttentionTile& tile, const float* weights, const float* keep, int begin,
-               int end, int64_t column, float* mix) {
+               int end, int64_t column, const uint8_t* ahead, float* mix) {
   const int64_t d = tile.d_pad;
   F sum[Q][kWideVectors];
   HADAL_UNROLL
@@ -104,10 +110,13 @@ void mix_piece(const AttentionTile& tile, const float* weights, const float* kee
       sum[i][v] = mul(load(mix + i * d + column + v * kLanes), factor);
     }
   }
+  constexpr int64_t kStep = kWide * sizeof(T);
+  if (ahead != nullptr) ahead += column / kWide * cpu::kKeyTile * kStep;
   for (int p = begin; p < end;) {
     const int block_end = (p / 16 + 1) * 16 < end ? (p / 16 + 1) * 16 : end;
     const T* values = reinterpret_cast<const T*>(tile.values[p / 16]) + p % 16 * d + column;
     for (; p < block_end; ++p, values += d) {
+      if (ahead != nullptr) fetch_ahead(ahead + p * kStep, kStep);
       F value[kWideVectors];
       HADAL_UNROLL
       for (int v = 0; v < kWideVectors; ++v) value[v] = load_kv(values + v * kLanes);
@@ -132,7 +141,7 @@ void score_all(const AttentionTile& tile, int seen, float* scores) {
   for (int p = 0; p < seen; p += kWide) {
     in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t i) {
       score_piece<T, Q>(q + i * tile.d_pad, tile.d_pad, tile.keys + p / 16,
-                        scores + i * cpu::kKeyTile + p);
+                        i == 0 ? tile.values[p / 16] : nullptr, scores + i * cpu::kKeyTile + p);
     });
   }
 }
@@ -149,11 +158,12 @@ void mix_all(const AttentionTile& tile, const AttentionWork& work) {
       for (int i = 1; i < Q; ++i) {
         common = tile.visible[q + i] < common ? tile.visible[q + i] : common;
       }
-      mix_piece<T, Q>(tile, weights, work.keep + q, 0, common, column, mix);
+      mix_piece<T, Q>(tile, weights, work.keep + q, 0, common, column,
+                      q == 0 ? tile.next_keys : nullptr, mix);
       for (int i = 0; i < Q; ++i) {
         if (tile.visible[q + i] == common) continue;
         mix_piece<T, 1>(tile, weights + i * cpu::kKeyTile, &one, common, tile.visible[q + i],
-                        column, mix + i * tile.d_pad);
+                        column, nullptr, mix + i * tile.d_pad);
       }
     });
   }

@@ -58,10 +58,13 @@ constexpr int kQueriesQ8 = 12;
 constexpr int kQueriesQ8 = 6;
 #endif
 
+/// Bytes to fetch ahead per step over 32 columns of 16 positions: codes, and a share of the scales.
+constexpr int64_t kAheadQ8 = 32 * 16 + 64;
+
 /// Scores of 16 positions for Q queries.
 template <int Q>
 void score_piece_q8(const uint8_t* queries, int64_t query_bytes, int64_t d_pad,
-                    const uint8_t* block, float* scores) {
+                    const uint8_t* block, const uint8_t* ahead, float* scores) {
   const uint8_t* scales = block + 16 * d_pad;
   HADAL_ROLL
   for (int part = 0; part < kParts; ++part) {
@@ -69,6 +72,7 @@ void score_piece_q8(const uint8_t* queries, int64_t query_bytes, int64_t d_pad,
     HADAL_UNROLL
     for (int q = 0; q < Q; ++q) total[q] = zero();
     for (int64_t b = 0; b < d_pad / 32; ++b) {
+      if (part == 0 && ahead != nullptr) fetch_ahead(ahead + b * kAheadQ8, kAheadQ8);
       B codes[8];
       HADAL_UNROLL
       for (int g = 0; g < 8; ++g) {
@@ -99,7 +103,7 @@ void score_all_q8(const AttentionTile& tile, int seen, float* scores) {
   for (int p = 0; p < seen; p += 16) {
     in_pieces<kQueriesQ8>(0, tile.n, [&]<int Q>(int64_t q) {
       score_piece_q8<Q>(tile.queries + q * bytes, bytes, tile.d_pad, tile.keys[p / 16],
-                        scores + q * cpu::kKeyTile + p);
+                        q == 0 ? tile.values[p / 16] : nullptr, scores + q * cpu::kKeyTile + p);
     });
   }
 }
@@ -146,7 +150,13 @@ void mix_piece_q8(const AttentionTile& tile, int seen, const AttentionWork& work
   I sum[Q];
   HADAL_UNROLL
   for (int q = 0; q < Q; ++q) sum[q] = splat_int(work.start[first + q]);
+  // This step's share of the next tile's codes and scales (17/16 of its elements).
+  constexpr int64_t kStep = 34 * kLanes;
+  const uint8_t* ahead = first == 0 ? tile.next_keys : nullptr;
   for (int p = 0; p < seen; p += 32) {
+    if (ahead != nullptr) {
+      fetch_ahead(ahead + (column / kLanes * (cpu::kKeyTile / 32) + p / 32) * kStep, kStep);
+    }
     B codes[8];
     HADAL_UNROLL
     for (int g = 0; g < 8; ++g) {

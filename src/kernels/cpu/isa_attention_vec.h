@@ -21,6 +21,11 @@ HADAL_INLINE float fold_sum(F x) {
 }
 #endif
 
+/// Asks for `bytes` from p on, which will be read soon.
+HADAL_INLINE void fetch_ahead(const uint8_t* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
 /// Sum of a panel's 16 lanes: lane i + lane i + 8, then + 4, + 2, + 1.
 HADAL_INLINE float sum_panel(F x[kParts]) {
   HADAL_UNROLL
