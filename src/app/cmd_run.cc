@@ -24,6 +24,7 @@ struct RunOptions {
   int64_t max_tokens = 0;
   int64_t context = 0;
   int threads = 0;
+  std::string kv = "f16";
   SamplingOptions sampling;
 };
 
@@ -63,7 +64,9 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
   if (prompt == "-") {
     TRY(prompt, read_stdin(limits::kHttpBodyBytes));
   }
-  TRY(const LoadedModel model, open_model(options.model, options.threads, settings));
+  TRY(const KvType kv, kv_type_from(options.kv));
+  TRY(const LoadedModel model,
+      open_model(options.model, options.threads, settings, {.kv_type = kv}));
   TRY(std::vector<TokenId> ids, prompt_ids(options, prompt, model));
   if (ids.empty()) return usage_error("the prompt is empty", "give some text with --prompt");
   TRY(const int64_t context, context_for(static_cast<int64_t>(ids.size()), options.max_tokens,
@@ -109,6 +112,7 @@ void add_run(CLI::App& command, const Settings& settings, Action& run) {
       ->check(CLI::Range(int64_t{1}, limits::kModelContext))
       ->type_name("N");
   options.sampling.add_to(command);
+  add_kv_option(command, options.kv);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);
   command.footer(

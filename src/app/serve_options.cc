@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include "app/options.h"
 #include "app/output.h"
 #include "base/env.h"
 #include "base/limits.h"
@@ -62,7 +63,7 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 256, o.parallel); }},
     {"kv-type",
      [](ServeOptions& o, const YAML::Node& n) {
-       return read_text(n, o.kv_type) && (o.kv_type == "f16" || o.kv_type == "f32");
+       return read_text(n, o.kv_type) && kv_type_from(o.kv_type).ok();
      }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
@@ -121,9 +122,7 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--parallel", o.parallel, "requests answered at once (default 8)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  command.add_option("--kv-type", o.kv_type, "keys and values in f16 (default) or f32")
-      ->check(CLI::IsMember({"f16", "f32"}))
-      ->type_name("TYPE");
+  add_kv_option(command, o.kv_type);
   command
       .add_option("--log-level", o.log_level,
                   "debug, info (default: one line per request), warn or error")

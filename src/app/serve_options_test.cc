@@ -26,13 +26,13 @@ Parsed apply(const std::string& text, std::vector<std::string> arguments = {}) {
 TEST(ServeOptions, FileSetsAndCommandLineWins) {
   // CLI11 takes a vector of arguments in reverse.
   const Parsed parsed =
-      apply("model: m.gguf\nport: 9000\nallow-host: [a, b]\nkv-type: f32\nlog-level: warn\n",
+      apply("model: m.gguf\nport: 9000\nallow-host: [a, b]\nkv-type: q8_0\nlog-level: warn\n",
             {"9001", "--port"});
   EXPECT_EQ(parsed.error, "");
   EXPECT_EQ(parsed.options.model, "m.gguf");
   EXPECT_EQ(parsed.options.port, 9001);
   EXPECT_EQ(parsed.options.allow_host, (std::vector<std::string>{"a", "b"}));
-  EXPECT_EQ(parsed.options.kv_type, "f32");
+  EXPECT_EQ(parsed.options.kv_type, "q8_0");
   EXPECT_EQ(parsed.options.log_level, "warn");
   EXPECT_EQ(apply("").error, "");
 }
