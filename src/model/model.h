@@ -87,7 +87,7 @@ struct LoadOptions {
   KvType kv_type = KvType::kF16;
   /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway. None:
   /// 16 bits for models so small that they are fast as they are, 8 for others (decision 0007).
-  std::optional<Activations> activations;
+  std::optional<Activations> activations = {};
   /// Called with 0..1 while weights are prepared; may be empty.
   void (*progress)(double fraction, void* context) = nullptr;
   void* progress_context = nullptr;
