@@ -62,27 +62,19 @@ class Engines:
     def __init__(self, args):
         self.args = args
         self.known = {}
-        kinds = self.hadal_activations()
-        for kind in kinds or [None]:
-            name = f"Hadal {kind}" if kind else "Hadal"
-            self.known[name] = lambda *work, kind=kind: self.hadal(kind, *work)
+        for kind in args.activations.split(","):
+            self.known[f"Hadal {kind}"] = lambda *work, kind=kind: self.hadal(kind, *work)
         if args.peer:
             self.known["llama.cpp"] = lambda *work: self.driver(["node", HERE / "llama_cpp.mjs", args.peer], *work)
         if args.ik:
             self.known["ik_llama.cpp"] = lambda *work: self.driver([args.ik, HERE / "ik_llama_cpp_peer.py"], *work)
 
-    def hadal_activations(self):
-        """The values of --activations, none when this build has no such option."""
-        shown = subprocess.run([self.args.binary, "logits", "--help"], capture_output=True, text=True).stdout
-        return ["int16", "int8"] if "--activations" in shown else []
-
     def hadal(self, activations, model, texts, out):
         with open(out, "wb") as all_rows, tempfile.NamedTemporaryFile() as rows:
             for ids in texts:
-                command = [self.args.binary, "logits", "--model", model, "--kv", "f16", "--rows", rows.name,
-                           "--ids", " ".join(map(str, ids)), "-t", str(self.args.t)]
-                subprocess.run(command + (["--activations", activations] if activations else []), check=True,
-                               stdout=subprocess.DEVNULL)
+                command = [self.args.binary, "logits", "--model", model, "--kv-type", "f16", "--rows", rows.name,
+                           "--ids", " ".join(map(str, ids)), "-t", str(self.args.t), "--activations", activations]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 all_rows.write(pathlib.Path(rows.name).read_bytes())
 
     def driver(self, command, model, texts, out):
@@ -122,6 +114,7 @@ def main():
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     parser.add_argument("--peer", help="directory that node-llama-cpp is installed in")
     parser.add_argument("--ik", help="a Python that has ik-llama-cpp-python")
+    parser.add_argument("--activations", default="auto,int16", help="of Hadal, with commas (default auto,int16)")
     parser.add_argument("--binary", default=ROOT / "build" / "release" / "hadal")
     parser.add_argument("--positions", type=int, default=400, help="of each text, at most (default 400)")
     parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "build" / "quality")
