@@ -1,6 +1,7 @@
 // Rounded activations. A policy (Act8, Act16) has: kMax, the largest integer; kCodes, the bytes of
 // 32 rounded values in the order its products want; kFoldsBias, whether integer sums start at
-// -bias * sum(x); store(), dot() and the unpacked form of codes for tiles.
+// -bias * sum(x); store() and, by direct_block() and tile_block(), the products with codes below
+// 2^kBits.
 //
 // After the codes of a block come its side values: float scale; float scale * sum(x) of all 32, of
 // the first 16 and of the last 16; and, where kBytes leaves room, the three sums as negated
@@ -11,121 +12,255 @@ struct ActSide {
   static constexpr int kNegatedSums = 16;
 };
 
-#if HADAL_ISA_AVX512
+#if HADAL_ISA_NEON
 
-constexpr int kUnpackedCodes = 512;  // of a block: 8 vectors of bytes
+#include "kernels/cpu/isa_act_neon.h"
 
-HADAL_INLINE void store_unpacked(const B w[8], int, uint8_t* out) {
-  HADAL_UNROLL
-  for (int g = 0; g < 8; ++g) store_bytes(out + 64 * g, w[g]);
+#else
+
+enum Nibble { kWholeCode, kLowNibble, kHighNibble };
+template <Nibble kNibble>
+HADAL_INLINE B nibble(B w) {
+  if constexpr (kNibble == kWholeCode) return w;
+  return and_bits(kNibble == kHighNibble ? shift_right_16<4>(w) : w, splat_byte(15));
 }
 
-/// Word g: columns 4g .. 4g + 3.
+/// Where products find their codes, by vector and group of columns: in registers,
+struct DirectCodes {
+  const B* w;
+#if !HADAL_ISA_VNNI
+  template <int kOdd>
+  HADAL_INLINE I pairs(int, int g) const {
+    return kOdd ? _mm256_srli_epi16(w[g], 8) : _mm256_and_si256(w[g], _mm256_set1_epi16(255));
+  }
+#endif
+  template <Nibble kNibble>
+  HADAL_INLINE B at(int, int g) const {
+    return nibble<kNibble>(w[g]);
+  }
+};
+/// or in the unpacked form.
+struct TileCodes {
+  const uint8_t* w;
+  int64_t panel_stride;
+#if !HADAL_ISA_VNNI
+  template <int kOdd>
+  HADAL_INLINE I pairs(int v, int g) const {
+    return load_bytes(w + v / kParts * panel_stride + 128 * g + 64 * kOdd + 32 * (v % kParts));
+  }
+#endif
+  template <Nibble kNibble>
+  HADAL_INLINE B at(int v, int g) const {
+    return load_bytes(w + v / kParts * panel_stride + (kNibble == kHighNibble ? 512 : 0) + 64 * g +
+                      4 * kLanes * (v % kParts));
+  }
+};
+/// Where products find a column's activations: columns at even distances,
+struct EvenColumns {
+  const uint8_t* x;
+  int64_t stride;
+  HADAL_INLINE const uint8_t* operator()(int c) const { return x + c * stride; }
+  HADAL_INLINE EvenColumns behind(int bytes) const { return {x + bytes, stride}; }
+  HADAL_INLINE void forget() { forget_reads(x); }
+};
+/// or any columns, at the same place in each.
+struct TileColumns {
+  const uint8_t* const* x;
+  int64_t offset;
+  HADAL_INLINE const uint8_t* operator()(int c) const { return x[c] + offset; }
+  HADAL_INLINE TileColumns behind(int bytes) const { return {x, offset + bytes}; }
+  HADAL_INLINE void forget() { forget_reads(offset); }
+};
+
+#if HADAL_ISA_VNNI
+
+/// All codes are treated alike.
+constexpr int tile_bits(int) {
+  return 8;
+}
+/// The unpacked form of a block's codes: group after group, 16 words.
+struct ByteForm {
+  static constexpr int bytes(int) { return 512; }
+  template <int>
+  static HADAL_INLINE void store(const B w[8], int part, uint8_t* out) {
+    HADAL_UNROLL
+    for (int g = 0; g < 8; ++g) store_bytes(out + 64 * g + 4 * kLanes * part, w[g]);
+  }
+};
+
+/// Adds code * x to sum[vector][column] for groups [g0, g0 + n) of a block.
+template <int, int g0, int n, int V, int C, typename Codes, typename Columns>
+HADAL_INLINE void add_products(Codes codes, Columns x, I sum[V][C]) {
+  HADAL_UNROLL
+  for (int g = g0; g < g0 + n; ++g) {
+    B w[V];
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) w[v] = codes.template at<kWholeCode>(v, g);
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const I word = splat_int(load_word(x(c) + 4 * g));
+      HADAL_UNROLL
+      for (int v = 0; v < V; ++v) sum[v][c] = dot_bytes(sum[v][c], w[v], word);
+    }
+  }
+}
+
+#else
+
+// Without an instruction for it, products of a run of groups add up in 16 bits, 2 per group and
+// lane. That is exact as long as run * 2 * largest code * 128 < 2^15; codes of 8 bits go nibble by
+// nibble.
+
+/// The formats that share a tile: fewer bits are treated as 4.
+constexpr int tile_bits(int bits) {
+  return bits < 4 ? 4 : bits;
+}
+/// The unpacked form of a block's codes: group after group, 16 words; for codes of 8 bits the low
+/// nibbles of all, then the high ones.
+struct ByteForm {
+  static constexpr int bytes(int bits) { return bits == 8 ? 1024 : 512; }
+  template <int kBits>
+  static HADAL_INLINE void store(const B w[8], int part, uint8_t* out) {
+    HADAL_UNROLL
+    for (int g = 0; g < 8; ++g) {
+      uint8_t* at = out + 64 * g + 32 * part;
+      store_bytes(at, kBits == 8 ? nibble<kLowNibble>(w[g]) : w[g]);
+      if constexpr (kBits == 8) store_bytes(at + 512, nibble<kHighNibble>(w[g]));
+    }
+  }
+};
+/// ... with 16 bits per code: of each group columns 0 and 2, then 1 and 3 of 16 rows.
+struct PairForm {
+  static constexpr int bytes(int) { return 1024; }
+  template <int>
+  static HADAL_INLINE void store(const B w[8], int part, uint8_t* out) {
+    HADAL_UNROLL
+    for (int g = 0; g < 8; ++g) {
+      store_bytes(out + 128 * g + 32 * part, DirectCodes{w}.pairs<0>(0, g));
+      store_bytes(out + 128 * g + 64 + 32 * part, DirectCodes{w}.pairs<1>(0, g));
+    }
+  }
+};
+/// How many groups one run may have.
+constexpr int run_groups(int bits) {
+  return bits <= 4 || bits == 8 ? 8 : bits == 5 ? 4 : 2;
+}
+template <Nibble kNibble, int g0, int n, int V, int C, typename Codes, typename Columns>
+HADAL_INLINE void add_run(Codes codes, Columns x, I sum[V][C]) {
+  I part[V][C];
+  x.forget();
+  HADAL_UNROLL
+  for (int g = g0; g < g0 + n; ++g) {
+    B w[V];
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) w[v] = codes.template at<kNibble>(v, g);
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const I word = splat_int(load_word(x(c) + 4 * g));
+      HADAL_UNROLL
+      for (int v = 0; v < V; ++v) {
+        const I product = _mm256_maddubs_epi16(w[v], word);
+        part[v][c] = g == g0 ? product : _mm256_add_epi16(part[v][c], product);
+        keep_order(part[v][c]);
+      }
+    }
+  }
+  const I weight = _mm256_set1_epi16(kNibble == kHighNibble ? 16 : 1);
+  HADAL_UNROLL
+  for (int v = 0; v < V; ++v) {
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      sum[v][c] = add_int(sum[v][c], _mm256_madd_epi16(part[v][c], weight));
+    }
+  }
+}
+
+/// Adds code * x to sum[vector][column] for groups [g0, g0 + n) of a block.
+template <int kBits, int g0, int n, int V, int C, typename Codes, typename Columns>
+HADAL_INLINE void add_products(Codes codes, Columns x, I sum[V][C]) {
+  if constexpr (kBits == 8) {
+    add_run<kLowNibble, g0, n, V, C>(codes, x, sum);
+    add_run<kHighNibble, g0, n, V, C>(codes, x, sum);
+  } else if constexpr (n > run_groups(kBits)) {
+    add_run<kWholeCode, g0, n / 2, V, C>(codes, x, sum);
+    add_run<kWholeCode, g0 + n / 2, n / 2, V, C>(codes, x, sum);
+    static_assert(n / 2 <= run_groups(kBits));
+  } else {
+    add_run<kWholeCode, g0, n, V, C>(codes, x, sum);
+  }
+}
+
+#endif
+
+/// The columns in order.
 struct Act8 {
+  using Form = ByteForm;
   static constexpr float kMax = 127.0f;
   static constexpr int kCodes = 32;
   static constexpr int kBytes = 64;
   static constexpr bool kFoldsBias = true;
 
-  static HADAL_INLINE void store(const I v[2], uint8_t* codes) {
-    HADAL_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * i), _mm512_cvtepi32_epi8(v[i]));
-    }
-  }
-  /// start + sum of code * x over groups [g0, g0 + n).
-  template <int g0, int n>
-  static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
-    I sum = start;
-    HADAL_UNROLL
-    for (int g = g0; g < g0 + n; ++g) {
-      sum = _mm512_dpbusd_epi32(sum, w[g], splat_int(load_word(x + 4 * g)));
-    }
-    return sum;
-  }
+  static HADAL_INLINE void store(const I* v, uint8_t* codes) { store_low_bytes(v, codes); }
+
   /// Adds groups [g0, g0 + n) of one block to sum[vector][column].
-  template <int V, int C, int g0, int n>
-  static HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride,
-                                      const uint8_t* const* x, int64_t offset, I sum[V][C]) {
-    HADAL_UNROLL
-    for (int g = g0; g < g0 + n; ++g) {
-      B codes[V];
-      HADAL_UNROLL
-      for (int v = 0; v < V; ++v) codes[v] = load_bytes(w + v * panel_stride + 64 * g);
-      HADAL_UNROLL
-      for (int c = 0; c < C; ++c) {
-        const I word = splat_int(load_word(x[c] + offset + 4 * g));
-        HADAL_UNROLL
-        for (int v = 0; v < V; ++v) sum[v][c] = _mm512_dpbusd_epi32(sum[v][c], codes[v], word);
-      }
-    }
+  template <int kBits, int g0, int n, int V, int C, typename Codes, typename Columns>
+  static HADAL_INLINE void add(Codes codes, Columns x, I sum[V][C]) {
+    add_products<kBits, g0, n, V, C>(codes, x, sum);
   }
 };
 
-/// 8 words of high bytes, then 8 of low bytes, x = 256 * high + low, both signed.
+#if HADAL_ISA_VNNI
+
+/// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
 struct Act16 {
+  using Form = ByteForm;
   static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
   static constexpr int kCodes = 64;
   static constexpr int kBytes = 80;
   static constexpr bool kFoldsBias = false;
 
-  static HADAL_INLINE void store(const I v[2], uint8_t* codes) {
+  static HADAL_INLINE void store(const I* v, uint8_t* codes) {
+    I high[32 / kLanes];
     HADAL_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      const I high = _mm512_srai_epi32(_mm512_add_epi32(v[i], splat_int(128)), 8);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * i), _mm512_cvtepi32_epi8(high));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 32 + 16 * i), _mm512_cvtepi32_epi8(v[i]));
+    for (int i = 0; i < 32 / kLanes; ++i) {
+      high[i] = shift_right_int<8>(add_int(v[i], splat_int(128)));
     }
+    I low[32 / kLanes];
+    HADAL_UNROLL
+    for (int i = 0; i < 32 / kLanes; ++i) low[i] = sub_int(v[i], shift_left_int(high[i], 8));
+    store_low_bytes(high, codes);
+    store_low_bytes(low, codes + 32);
   }
-  template <int g0, int n>
-  static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
-    const I high = Act8::dot<g0, n>(w, x, splat_int(0));
-    const I low = Act8::dot<g0, n>(w, x + 32, start);
-    return add_int(shift_left_int(high, 8), low);
-  }
-  template <int V, int C, int g0, int n>
-  static HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride,
-                                      const uint8_t* const* x, int64_t offset, I sum[V][C]) {
-    Act8::tile_block<V, C, g0, n>(w, panel_stride, x, offset, sum);
+  /// Like Act8's; the sums start at zero.
+  template <int kBits, int g0, int n, int V, int C, typename Codes, typename Columns>
+  static HADAL_INLINE void add(Codes codes, Columns x, I sum[V][C]) {
+    add_products<kBits, g0, n, V, C>(codes, x, sum);
     HADAL_UNROLL
     for (int v = 0; v < V; ++v) {
       HADAL_UNROLL
       for (int c = 0; c < C; ++c) sum[v][c] = shift_left_int(sum[v][c], 8);
     }
-    Act8::tile_block<V, C, g0, n>(w, panel_stride, x, offset + 32, sum);
+    add_products<kBits, g0, n, V, C>(codes, x.behind(32), sum);
+  }
+  /// start + sum of code * x over groups [g0, g0 + n).
+  template <int g0, int n>
+  static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
+    I sum[1][1] = {{splat_int(0)}};
+    add<8, g0, n, 1, 1>(DirectCodes{w}, EvenColumns{x, 0}, sum);
+    return add_int(start, sum[0][0]);
   }
 };
 
-#elif HADAL_ISA_NEON
-
-#include "kernels/cpu/isa_act_neon.h"
-
-#else  // AVX2
-
-constexpr int kUnpackedCodes = 1024;  // of a block: 16 steps x 16 rows x 2 of 16 bits
-
-HADAL_INLINE I even_bytes(B w) {
-  return _mm256_and_si256(w, _mm256_set1_epi16(255));
-}
-HADAL_INLINE I odd_bytes(B w) {
-  return _mm256_srli_epi16(w, 8);
-}
-HADAL_INLINE I multiply_add(I sum, I w, int32_t x) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(w, _mm256_set1_epi32(x)));
-}
-
-HADAL_INLINE void store_unpacked(const B w[8], int part, uint8_t* out) {
-  HADAL_UNROLL
-  for (int g = 0; g < 8; ++g) {
-    store_bytes(out + 128 * g + 32 * part, even_bytes(w[g]));
-    store_bytes(out + 128 * g + 64 + 32 * part, odd_bytes(w[g]));
-  }
-}
+#else
 
 /// Per group of 4 columns the 16-bit values of columns 0, 2 | 1, 3, to meet the even and odd bytes
 /// of a code word.
-struct ActPairs {
+struct Act16 {
+  using Form = PairForm;
+  static constexpr float kMax = 32512.0f;
   static constexpr int kCodes = 64;
+  static constexpr int kBytes = 80;
+  static constexpr bool kFoldsBias = false;
 
   static HADAL_INLINE void store(const I v[4], uint8_t* codes) {
     const __m256i order =
@@ -137,48 +272,58 @@ struct ActPairs {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * i), _mm256_castsi256_si128(packed));
     }
   }
-  template <int g0, int n>
-  static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
-    I even = start;
-    I odd = _mm256_setzero_si256();
+  template <int kOdd, int V, int C, typename Codes, typename Columns>
+  static HADAL_INLINE void add_step(Codes codes, Columns x, int g, I sum[V][C]) {
+    I w[V];
     HADAL_UNROLL
-    for (int g = g0; g < g0 + n; ++g) {
-      even = multiply_add(even, even_bytes(w[g]), load_word(x + 8 * g));
-      odd = multiply_add(odd, odd_bytes(w[g]), load_word(x + 8 * g + 4));
-    }
-    return _mm256_add_epi32(even, odd);
-  }
-  template <int V, int C, int g0, int n>
-  static HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride,
-                                      const uint8_t* const* x, int64_t offset, I sum[V][C]) {
-    HADAL_ROLL
-    for (int step = 2 * g0; step < 2 * (g0 + n); ++step) {
-      I codes[V];
+    for (int v = 0; v < V; ++v) w[v] = codes.template pairs<kOdd>(v, g);
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const I word = splat_int(load_word(x(c) + 8 * g + 4 * kOdd));
       HADAL_UNROLL
       for (int v = 0; v < V; ++v) {
-        codes[v] = load_bytes(w + v / kParts * panel_stride + 64 * step + 32 * (v % kParts));
-      }
-      HADAL_UNROLL
-      for (int c = 0; c < C; ++c) {
-        const I word = splat_int(load_word(x[c] + offset + 4 * step));
-        HADAL_UNROLL
-        for (int v = 0; v < V; ++v) {
-          sum[v][c] = _mm256_add_epi32(sum[v][c], _mm256_madd_epi16(codes[v], word));
-        }
+        sum[v][c] = add_int(sum[v][c], _mm256_madd_epi16(w[v], word));
+        keep_order(sum[v][c]);
       }
     }
   }
+  template <int, int g0, int n, int V, int C, typename Codes, typename Columns>
+  static HADAL_INLINE void add(Codes codes, Columns x, I sum[V][C]) {
+    x.forget();
+    HADAL_UNROLL
+    for (int g = g0; g < g0 + n; ++g) {
+      add_step<0, V, C>(codes, x, g, sum);
+      add_step<1, V, C>(codes, x, g, sum);
+    }
+  }
+  /// start + sum of code * x over groups [g0, g0 + n).
+  template <int g0, int n>
+  static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
+    I sum[1][1] = {{splat_int(0)}};
+    add<8, g0, n, 1, 1>(DirectCodes{w}, EvenColumns{x, 0}, sum);
+    return add_int(start, sum[0][0]);
+  }
 };
-struct Act8 : ActPairs {
-  static constexpr float kMax = 127.0f;
-  static constexpr int kBytes = 96;
-  static constexpr bool kFoldsBias = true;
-};
-struct Act16 : ActPairs {
-  static constexpr float kMax = 32512.0f;
-  static constexpr int kBytes = 80;
-  static constexpr bool kFoldsBias = false;
-};
+
+#endif
+
+/// Few columns with codes in registers: adds to sum[column].
+template <typename A, int kBits, int C, int g0, int n>
+HADAL_INLINE void direct_block(const B w[8], const uint8_t* x, int64_t stride, I sum[C]) {
+  I sums[1][C];
+  HADAL_UNROLL
+  for (int c = 0; c < C; ++c) sums[0][c] = sum[c];
+  A::template add<kBits, g0, n, 1, C>(DirectCodes{w}, EvenColumns{x, stride}, sums);
+  HADAL_UNROLL
+  for (int c = 0; c < C; ++c) sum[c] = sums[0][c];
+}
+
+/// Adds groups [g0, g0 + n) of an unpacked block to sum[vector][column].
+template <typename A, int kBits, int V, int C, int g0, int n>
+HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8_t* const* x,
+                             int64_t offset, I sum[V][C]) {
+  A::template add<kBits, g0, n, V, C>(TileCodes{w, panel_stride}, TileColumns{x, offset}, sum);
+}
 
 #endif
 

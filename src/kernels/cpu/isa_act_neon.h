@@ -42,34 +42,41 @@ HADAL_INLINE void store_low_bytes(const I v[8], uint8_t* out) {
   }
 }
 
-constexpr int kUnpackedCodes = 512;  // of a block
+/// The unpacked form of a block's codes: 512 bytes.
+struct ByteForm {
+  static constexpr int bytes(int) { return 512; }
+#if HADAL_ISA_I8MM
+  /// Step k of 4: 16 rows of 8 columns, which the matrix instruction reads in pairs of rows.
+  template <int>
+  static HADAL_INLINE void store(const B w[8], int part, uint8_t* out) {
+    HADAL_UNROLL
+    for (int k = 0; k < 4; ++k) {
+      const uint32x4_t even = vreinterpretq_u32_u8(w[2 * k]);
+      const uint32x4_t odd = vreinterpretq_u32_u8(w[2 * k + 1]);
+      uint8_t* at = out + 128 * k + 32 * part;
+      store_bytes(at, vreinterpretq_u8_u32(vzip1q_u32(even, odd)));
+      store_bytes(at + 16, vreinterpretq_u8_u32(vzip2q_u32(even, odd)));
+    }
+  }
+#else
+  template <int>
+  static HADAL_INLINE void store(const B w[8], int part, uint8_t* out) {
+    HADAL_UNROLL
+    for (int g = 0; g < 8; ++g) store_bytes(out + 64 * g + 16 * part, w[g]);
+  }
+#endif
+};
 
 #if HADAL_ISA_I8MM
-/// Step k of 4: 16 rows of 8 columns, which the matrix instruction reads in pairs of rows.
-HADAL_INLINE void store_unpacked(const B w[8], int part, uint8_t* out) {
-  HADAL_UNROLL
-  for (int k = 0; k < 4; ++k) {
-    const uint32x4_t even = vreinterpretq_u32_u8(w[2 * k]);
-    const uint32x4_t odd = vreinterpretq_u32_u8(w[2 * k + 1]);
-    uint8_t* at = out + 128 * k + 32 * part;
-    store_bytes(at, vreinterpretq_u8_u32(vzip1q_u32(even, odd)));
-    store_bytes(at + 16, vreinterpretq_u8_u32(vzip2q_u32(even, odd)));
-  }
-}
-
 /// 8 columns of activations of two tokens.
 HADAL_INLINE int8x16_t load_pair(const uint8_t* a, const uint8_t* b) {
   return vreinterpretq_s8_u8(vcombine_u8(vld1_u8(a), vld1_u8(b)));
-}
-#else
-HADAL_INLINE void store_unpacked(const B w[8], int part, uint8_t* out) {
-  HADAL_UNROLL
-  for (int g = 0; g < 8; ++g) store_bytes(out + 64 * g + 16 * part, w[g]);
 }
 #endif
 
 /// In the order of columns.
 struct Act8 {
+  using Form = ByteForm;
   static constexpr float kMax = 127.0f;
   static constexpr int kCodes = 32;
   static constexpr int kBytes = 64;
@@ -168,6 +175,7 @@ struct Act8 {
 
 /// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
 struct Act16 {
+  using Form = ByteForm;
   static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
   static constexpr int kCodes = 64;
   static constexpr int kBytes = 96;
@@ -204,6 +212,25 @@ struct Act16 {
     Act8::tile_block<V, C, g0, n>(w, panel_stride, x, offset + 32, sum);
   }
 };
+
+/// All codes are treated alike.
+constexpr int tile_bits(int) {
+  return 8;
+}
+
+/// Few columns with codes in registers: adds to sum[column].
+template <typename A, int, int C, int g0, int n>
+HADAL_INLINE void direct_block(const B w[8], const uint8_t* x, int64_t stride, I sum[C]) {
+  HADAL_UNROLL
+  for (int c = 0; c < C; ++c) sum[c] = A::template dot<g0, n>(w, x + c * stride, sum[c]);
+}
+
+/// Adds groups [g0, g0 + n) of an unpacked block to sum[vector][column].
+template <typename A, int, int V, int C, int g0, int n>
+HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8_t* const* x,
+                             int64_t offset, I sum[V][C]) {
+  A::template tile_block<V, C, g0, n>(w, panel_stride, x, offset, sum);
+}
 
 /// What the integer sum of sub-block `sub` (0: the whole block, 1 and 2: its halves) starts with:
 /// minus the bias where it is folded, plus the bias where the codes have lost it.

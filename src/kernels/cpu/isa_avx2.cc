@@ -6,8 +6,6 @@
 
 #include "kernels/cpu/cpu_ops.h"
 
-#define HADAL_ISA_AVX512 0
-
 namespace hadal::isa_avx2 {
 namespace {
 

@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_ops.h"
 
 #define HADAL_ISA_AVX512 1
+#define HADAL_ISA_VNNI 1
 
 namespace hadal::isa_avx512 {
 namespace {

@@ -3,8 +3,8 @@
 // belong together. `half` selects the rows that one vector covers: part * kLanes.
 //
 // A Format has: kSuper blocks per head of kHeadBytes, kBlockBytes per block, kSubs (1: a scale per
-// 32 columns, 2: per 16), kBiasShift (log2 of the codes' bias, -1: the format has minima), a State
-// filled from the head, codes() and scales().
+// 32 columns, 2: per 16), kBiasShift (log2 of the codes' bias, -1: the format has minima), kBits
+// (codes are below 2^kBits), a State filled from the head, codes() and scales().
 
 template <int kBytes>
 HADAL_INLINE const uint8_t* plane(const uint8_t* p, int vector, int part) {
@@ -79,6 +79,7 @@ struct State {
 template <int kShift>
 struct Biased {
   static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBiasShift = kShift;
+  static constexpr int kBits = kShift + 1;
   static HADAL_INLINE void head(const uint8_t*, int, State&) {}
   static HADAL_INLINE void scales_at(const uint8_t* p, int part, F* s, F* m) {
     s[0] = halves_at(p, part);
@@ -103,7 +104,7 @@ struct Q4_0 : Biased<3> {
   }
 };
 struct Q4_1 : Minimum {
-  static constexpr int kBlockBytes = 320;
+  static constexpr int kBlockBytes = 320, kBits = 4;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) { codes4(p, part, w); }
   static HADAL_INLINE void scales(const uint8_t* p, int part, const State&, F* s, F* m) {
     scales_at(p + 256, part, s, m);
@@ -120,7 +121,7 @@ struct Q5_0 : Biased<4> {
   }
 };
 struct Q5_1 : Minimum {
-  static constexpr int kBlockBytes = 384;
+  static constexpr int kBlockBytes = 384, kBits = 5;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) { Q5_0::codes(p, part, w); }
   static HADAL_INLINE void scales(const uint8_t* p, int part, const State&, F* s, F* m) {
     scales_at(p + 320, part, s, m);
@@ -159,6 +160,7 @@ struct IQ4_NL : Biased<7> {
 /// 2^(e-128): exponent field e - 1 for e >= 2; e = 1 and 0 are the denormals 2^-127 and 2^-128.
 struct MXFP4 {
   static constexpr int kSuper = 1, kHeadBytes = 0, kSubs = 1, kBlockBytes = 272, kBiasShift = 4;
+  static constexpr int kBits = 5;
   static HADAL_INLINE void head(const uint8_t*, int, State&) {}
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) {
     codes_table(kTableMXFP4, p, part, w);
@@ -184,14 +186,14 @@ struct SuperMinimum {
   }
 };
 struct Q4_K : SuperMinimum {
-  static constexpr int kBlockBytes = 288;
+  static constexpr int kBlockBytes = 288, kBits = 4;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) { codes4(p, part, w); }
   static HADAL_INLINE void scales(const uint8_t* p, int part, const State& st, F* s, F* m) {
     scales_at(p + 256, part, st, s, m);
   }
 };
 struct Q5_K : SuperMinimum {
-  static constexpr int kBlockBytes = 352;
+  static constexpr int kBlockBytes = 352, kBits = 5;
   static HADAL_INLINE void codes(const uint8_t* p, int part, B w[8]) { Q5_0::codes(p, part, w); }
   static HADAL_INLINE void scales(const uint8_t* p, int part, const State& st, F* s, F* m) {
     scales_at(p + 320, part, st, s, m);
@@ -202,6 +204,7 @@ struct Q5_K : SuperMinimum {
 template <int kShift, int kSubCount>
 struct SuperBiased {
   static constexpr int kSuper = 8, kHeadBytes = 32, kSubs = kSubCount, kBiasShift = kShift;
+  static constexpr int kBits = kShift + 1;
   static HADAL_INLINE void head(const uint8_t* p, int part, State& state) {
     state.d = halves_at(p, part);
     state.m = zero();
@@ -246,6 +249,7 @@ struct IQ4_XS : SuperBiased<7, 1> {
 /// Scale in the low, minimum in the high nibble, per 16 columns.
 struct Q2_K {
   static constexpr int kSuper = 8, kHeadBytes = 64, kSubs = 2, kBlockBytes = 160, kBiasShift = -1;
+  static constexpr int kBits = 2;
   static HADAL_INLINE void head(const uint8_t* p, int part, State& state) {
     SuperMinimum::head(p, part, state);
   }

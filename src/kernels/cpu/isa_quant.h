@@ -8,14 +8,48 @@ constexpr int kDirectColumns = 4;
 constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
 constexpr int kDirectColumns = 8;
 #else
-constexpr int kTilePanels = 1, kTileColumns = 4;  // 8 sums + 2 codes + 1 word of 16 registers
-constexpr int kDirectColumns = 2;                 // 8 vectors of codes leave too few registers
+constexpr int kTilePanels = 1, kTileColumns = 6;  // 12 sums + 2 codes + 1 word of 16 registers
+constexpr int kDirectColumns = 8;
 #endif
+
+/// Adds a block of one part to acc[column].
+template <typename Fmt, typename A, int C>
+HADAL_INLINE void direct_part(const B w[8], const F scale[2], const F offset[2],
+                              const uint8_t* block, int64_t stride, F acc[C]) {
+  constexpr bool kBiased = Fmt::kBiasShift >= 0;
+  constexpr int kSubs = Fmt::kSubs;
+  constexpr int kGroups = 8 / kSubs;
+  F scaled[C];  // of the first half
+  HADAL_UNROLL
+  for (int s = 0; s < kSubs; ++s) {
+    I sum[C];
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const uint8_t* side = block + c * stride + A::kCodes;
+      sum[c] = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + s, Fmt::kBiasShift);
+    }
+    if (s == 0) {
+      direct_block<A, Fmt::kBits, C, 0, kGroups>(w, block, stride, sum);
+    } else {
+      direct_block<A, Fmt::kBits, C, 8 - kGroups, kGroups>(w, block, stride, sum);
+    }
+    HADAL_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const uint8_t* side = block + c * stride + A::kCodes;
+      if constexpr (kSubs == 1) {
+        acc[c] = add_block<A, kBiased>(acc[c], sum[c], scale[0], offset[0], side);
+      } else if (s == 0) {
+        scaled[c] = mul(to_float(sum[c]), scale[0]);
+      } else {
+        acc[c] = add_halves<A, kBiased>(acc[c], scaled[c], sum[c], scale[1], offset, side);
+      }
+    }
+  }
+}
 
 /// C columns straight from the packed panel; unpacked codes live in registers.
 template <typename Fmt, typename A, int C>
 void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* out) {
-  constexpr bool kBiased = Fmt::kBiasShift >= 0;
   F acc[kParts][C];
   HADAL_UNROLL
   for (int part = 0; part < kParts; ++part) {
@@ -36,21 +70,8 @@ void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* 
         Fmt::codes(p, part, w);
         adapt_codes<Fmt::kBiasShift>(w);
         Fmt::scales(p, part, state[part], scale, offset);
-        HADAL_UNROLL
-        for (int c = 0; c < C; ++c) {
-          const uint8_t* xc = block + c * x.stride;
-          const uint8_t* side = xc + A::kCodes;
-          F& sum = acc[part][c];
-          auto start = [&](int sub) { return start_sum<A, kBiased>(side, sub, Fmt::kBiasShift); };
-          if constexpr (Fmt::kSubs == 1) {
-            const I total = A::template dot<0, 8>(w, xc, start(0));
-            sum = add_block<A, kBiased>(sum, total, scale[0], offset[0], side);
-          } else {
-            const F scaled = mul(to_float(A::template dot<0, 4>(w, xc, start(1))), scale[0]);
-            const I last = A::template dot<4, 4>(w, xc, start(2));
-            sum = add_halves<A, kBiased>(sum, scaled, last, scale[1], offset, side);
-          }
-        }
+        forget_reads(block);
+        direct_part<Fmt, A, C>(w, scale, offset, block, x.stride, acc[part]);
       }
       p += Fmt::kBlockBytes;
       block += A::kBytes;
@@ -86,11 +107,12 @@ void direct_columns(const uint8_t* p, int64_t blocks, const QuantInput& x, int c
 }
 
 /// Unpacked block: codes, then per sub-block 16 scales and 16 offsets.
-constexpr int unpacked_bytes(int subs) {
-  return kUnpackedCodes + subs * 128;
+template <typename Form>
+constexpr int unpacked_bytes(int bits, int subs) {
+  return Form::bytes(bits) + subs * 128;
 }
 
-template <typename Fmt>
+template <typename Fmt, typename Form>
 void unpack_panel(const uint8_t* p, int64_t blocks, uint8_t* out) {
   for (int64_t super = 0; super < blocks; super += Fmt::kSuper) {
     State state[kParts];
@@ -105,31 +127,32 @@ void unpack_panel(const uint8_t* p, int64_t blocks, uint8_t* out) {
         Fmt::codes(p, part, w);
         adapt_codes<Fmt::kBiasShift>(w);
         Fmt::scales(p, part, state[part], scale, offset);
-        store_unpacked(w, part, out);
+        Form::template store<Fmt::kBits>(w, part, out);
         HADAL_UNROLL
         for (int s = 0; s < Fmt::kSubs; ++s) {
-          float* side = reinterpret_cast<float*>(out + kUnpackedCodes + s * 128);
+          float* side = reinterpret_cast<float*>(out + Form::bytes(Fmt::kBits) + s * 128);
           store(side + part * kLanes, scale[s]);
           store(side + 16 + part * kLanes, offset[s]);
         }
       }
       p += Fmt::kBlockBytes;
-      out += unpacked_bytes(Fmt::kSubs);
+      out += unpacked_bytes<Form>(Fmt::kBits, Fmt::kSubs);
     }
   }
 }
 
 /// Adds a slice of blocks to `out`. The accumulators stay in memory (the first-level cache): the
 /// integer sums of a block need the registers. Vector v is part v % kParts of panel v / kParts.
-template <typename A, bool kBiased, int P, int C, int kSubs>
+template <typename A, int kBits, bool kBiased, int P, int C, int kSubs>
 void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInput& x,
           int bias_shift, float* out) {
   constexpr int V = P * kParts;
   constexpr int kGroups = 8 / kSubs;
   const uint8_t* column[C];
   for (int c = 0; c < C; ++c) column[c] = x.blocks + c * x.stride;
-  for (int64_t b = 0; b < blocks; ++b, w += unpacked_bytes(kSubs)) {
+  for (int64_t b = 0; b < blocks; ++b, w += unpacked_bytes<typename A::Form>(kBits, kSubs)) {
     const int64_t at = b * A::kBytes;
+    forget_reads(out);
     F scaled[V][C];  // of the first half
     HADAL_UNROLL
     for (int s = 0; s < kSubs; ++s) {
@@ -142,14 +165,14 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
         for (int v = 0; v < V; ++v) sum[v][c] = start;
       }
       if (s == 0) {
-        A::template tile_block<V, C, 0, kGroups>(w, panel_stride, column, at, sum);
+        tile_block<A, kBits, V, C, 0, kGroups>(w, panel_stride, column, at, sum);
       } else {
-        A::template tile_block<V, C, 8 - kGroups, kGroups>(w, panel_stride, column, at, sum);
+        tile_block<A, kBits, V, C, 8 - kGroups, kGroups>(w, panel_stride, column, at, sum);
       }
       HADAL_UNROLL
       for (int v = 0; v < V; ++v) {
         const float* factors = reinterpret_cast<const float*>(w + v / kParts * panel_stride +
-                                                              kUnpackedCodes + s * 128) +
+                                                              A::Form::bytes(kBits) + s * 128) +
                                v % kParts * kLanes;
         const F scale = load(factors);
         const F offset[2] = {load(factors + (kSubs == 2 && s == 1 ? 16 - 32 : 16)),
@@ -163,8 +186,8 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
           } else if (s == 0) {
             scaled[v][c] = mul(to_float(sum[v][c]), scale);
           } else {
-            store(acc, add_halves<A, kBiased>(load(acc), scaled[v][c], sum[v][c], scale, offset,
-                                              side));
+            store(acc,
+                  add_halves<A, kBiased>(load(acc), scaled[v][c], sum[v][c], scale, offset, side));
           }
         }
       }
@@ -172,35 +195,36 @@ void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInp
   }
 }
 
-template <typename A, bool kBiased, int P, int kSubs>
+template <typename A, int kBits, bool kBiased, int P, int kSubs>
 void tile_columns(const uint8_t* w, int64_t stride, int64_t blocks, const QuantInput& x,
                   int bias_shift, int columns, float* out) {
   if (columns == kTileColumns) {
-    return tile<A, kBiased, P, kTileColumns, kSubs>(w, stride, blocks, x, bias_shift, out);
+    return tile<A, kBits, kBiased, P, kTileColumns, kSubs>(w, stride, blocks, x, bias_shift, out);
   }
   QuantInput rest = x;
   for (int done = 0; done < columns;) {
     rest.blocks = x.blocks + done * x.stride;
     float* at = out + done * P * 16;
     if (columns - done >= 4) {
-      tile<A, kBiased, P, 4, kSubs>(w, stride, blocks, rest, bias_shift, at);
+      tile<A, kBits, kBiased, P, 4, kSubs>(w, stride, blocks, rest, bias_shift, at);
       done += 4;
     } else if (columns - done >= 2) {
-      tile<A, kBiased, P, 2, kSubs>(w, stride, blocks, rest, bias_shift, at);
+      tile<A, kBits, kBiased, P, 2, kSubs>(w, stride, blocks, rest, bias_shift, at);
       done += 2;
     } else {
-      tile<A, kBiased, P, 1, kSubs>(w, stride, blocks, rest, bias_shift, at);
+      tile<A, kBits, kBiased, P, 1, kSubs>(w, stride, blocks, rest, bias_shift, at);
       done += 1;
     }
   }
 }
 
-#define HADAL_EACH_FORMAT(CASE)                                                             \
-  CASE(Q4_0)                                                                                \
-  CASE(Q4_1)                                                                                \
-  CASE(Q5_0)                                                                                \
-  CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) \
-      CASE(IQ4_XS) CASE(MXFP4)
+#define HADAL_EACH_FORMAT(CASE) \
+  CASE(Q4_0)                    \
+  CASE(Q4_1)                    \
+  CASE(Q5_0)                    \
+  CASE(Q5_1)                    \
+  CASE(Q8_0)                    \
+  CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
 
 template <typename A>
 void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& x, int columns,
@@ -216,11 +240,12 @@ void direct(int format, const uint8_t* panel, int64_t blocks, const QuantInput& 
   }
 }
 
+template <typename Form>
 void unpack(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked) {
   switch (format) {
 #define CASE(name)         \
   case cpu::kFormat##name: \
-    return unpack_panel<name>(panel, blocks, unpacked);
+    return unpack_panel<name, Form>(panel, blocks, unpacked);
     HADAL_EACH_FORMAT(CASE)
 #undef CASE
     default:
@@ -228,50 +253,45 @@ void unpack(int format, const uint8_t* panel, int64_t blocks, uint8_t* unpacked)
   }
 }
 
-struct FormatTraits {
-  int subs;
-  int bias_shift;
-};
-FormatTraits traits_of(int format) {
+template <typename Form>
+int64_t unpacked_block_bytes(int format) {
   switch (format) {
 #define CASE(name)         \
   case cpu::kFormat##name: \
-    return {name::kSubs, name::kBiasShift};
+    return unpacked_bytes<Form>(name::kBits, name::kSubs);
     HADAL_EACH_FORMAT(CASE)
 #undef CASE
     default:
-      return {1, -1};
+      return 0;
   }
 }
 
-int64_t unpacked_block_bytes(int format) {
-  return unpacked_bytes(traits_of(format).subs);
-}
-
-template <typename A, bool kBiased, int P>
-void tile_panels(int subs, const uint8_t* unpacked, int64_t panel_stride, int64_t blocks,
-                 const QuantInput& x, int bias_shift, int columns, float* out) {
-  if (subs == 2) {
-    tile_columns<A, kBiased, P, 2>(unpacked, panel_stride, blocks, x, bias_shift, columns, out);
-  } else {
-    tile_columns<A, kBiased, P, 1>(unpacked, panel_stride, blocks, x, bias_shift, columns, out);
+template <typename A, typename Fmt>
+void tile_format(const uint8_t* unpacked, int64_t panel_stride, int panels, int64_t blocks,
+                 const QuantInput& x, int columns, float* out) {
+  // Without folding, signed formats are computed like the others: one instance serves both.
+  constexpr bool kBiased = A::kFoldsBias && Fmt::kBiasShift >= 0;
+  constexpr int kBits = tile_bits(Fmt::kBits);
+  if (panels == kTilePanels) {
+    return tile_columns<A, kBits, kBiased, kTilePanels, Fmt::kSubs>(
+        unpacked, panel_stride, blocks, x, Fmt::kBiasShift, columns, out);
   }
+  tile_columns<A, kBits, kBiased, 1, Fmt::kSubs>(unpacked, panel_stride, blocks, x, Fmt::kBiasShift,
+                                                 columns, out);
 }
 
 template <typename A>
 void quant_tile(int format, const uint8_t* unpacked, int64_t panel_stride, int panels,
                 int64_t blocks, const QuantInput& x, int columns, float* out) {
-  const FormatTraits traits = traits_of(format);
-  auto run = [&](auto tiles) {
-    tiles(traits.subs, unpacked, panel_stride, blocks, x, traits.bias_shift, columns, out);
-  };
-  // Without folding, signed formats are computed like the others: one instance serves both.
-  const bool biased = A::kFoldsBias && traits.bias_shift >= 0;
-  if (panels == kTilePanels) {
-    return biased ? run(tile_panels<A, A::kFoldsBias, kTilePanels>)
-                  : run(tile_panels<A, false, kTilePanels>);
+  switch (format) {
+#define CASE(name)         \
+  case cpu::kFormat##name: \
+    return tile_format<A, name>(unpacked, panel_stride, panels, blocks, x, columns, out);
+    HADAL_EACH_FORMAT(CASE)
+#undef CASE
+    default:
+      return;
   }
-  biased ? run(tile_panels<A, A::kFoldsBias, 1>) : run(tile_panels<A, false, 1>);
 }
 
 template <typename A>
@@ -280,8 +300,8 @@ constexpr cpu::QuantOps quant_ops() {
           .quantize = quantize<A>,
           .direct_columns = kDirectColumns,
           .direct = direct<A>,
-          .unpacked_block_bytes = unpacked_block_bytes,
-          .unpack = unpack,
+          .unpacked_block_bytes = unpacked_block_bytes<typename A::Form>,
+          .unpack = unpack<typename A::Form>,
           .tile_panels = kTilePanels,
           .tile_columns = kTileColumns,
           .quant_tile = quant_tile<A>};

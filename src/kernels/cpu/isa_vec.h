@@ -75,6 +75,24 @@ HADAL_INLINE F bits_to_float(I x) {
 HADAL_INLINE I add_int(I a, I b) {
   return _mm512_add_epi32(a, b);
 }
+HADAL_INLINE I sub_int(I a, I b) {
+  return _mm512_sub_epi32(a, b);
+}
+template <int n>
+HADAL_INLINE I shift_right_int(I x) {
+  return _mm512_srai_epi32(x, n);
+}
+/// 32 values that fit signed bytes.
+HADAL_INLINE void store_low_bytes(const I v[2], uint8_t* out) {
+  HADAL_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * i), _mm512_cvtepi32_epi8(v[i]));
+  }
+}
+/// sum + code * x over the 4 bytes of each lane.
+HADAL_INLINE I dot_bytes(I sum, B code, I x) {
+  return _mm512_dpbusd_epi32(sum, code, x);
+}
 HADAL_INLINE I splat_int(int32_t x) {
   return _mm512_set1_epi32(x);
 }
@@ -226,6 +244,34 @@ HADAL_INLINE F bits_to_float(I x) {
 HADAL_INLINE I add_int(I a, I b) {
   return _mm256_add_epi32(a, b);
 }
+HADAL_INLINE I sub_int(I a, I b) {
+  return _mm256_sub_epi32(a, b);
+}
+template <int n>
+HADAL_INLINE I shift_right_int(I x) {
+  return _mm256_srai_epi32(x, n);
+}
+/// 32 values that fit signed bytes.
+HADAL_INLINE void store_low_bytes(const I v[4], uint8_t* out) {
+  const __m256i bytes =
+      _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutevar8x32_epi32(bytes, order));
+}
+/// The compiler must not gather the terms of a sum first and add them later, for want of registers.
+HADAL_INLINE void keep_order(I& sum) {
+  __asm__("" : "+x"(sum));
+}
+#if HADAL_ISA_VNNI
+/// sum + code * x over the 4 bytes of each lane.
+HADAL_INLINE I dot_bytes(I sum, B code, I x) {
+#ifdef __AVXVNNI__
+  return _mm256_dpbusd_avx_epi32(sum, code, x);
+#else  // a stand-in for tests on processors that have only the other encoding
+  return _mm256_dpbusd_epi32(sum, code, x);
+#endif
+}
+#endif
 HADAL_INLINE I splat_int(int32_t x) {
   return _mm256_set1_epi32(x);
 }
@@ -332,6 +378,13 @@ HADAL_INLINE uint16_t to_f16_scalar(float x) {
   return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
 }
 #endif
+
+/// Makes the compiler forget what it has read at `place`: for a second use it would keep more than
+/// there are registers, which costs more than reading again.
+template <typename T>
+HADAL_INLINE void forget_reads(T& place) {
+  __asm__ volatile("" : "+r"(place));
+}
 
 constexpr int kParts = cpu::kPanelRows / kLanes;
 
