@@ -62,6 +62,8 @@ def main():
     rng = np.random.default_rng(args.seed)
     out = gguf.GGUFWriter(args.out, arch)
     out.add_name(f"bench-{args.shape}-{args.mix}")
+    if file_type := getattr(gguf.LlamaFileType, f"MOSTLY_{args.mix.upper()}", None):
+        out.add_file_type(file_type)
     for add, value in ((out.add_context_length, 32768), (out.add_embedding_length, d), (out.add_block_count, layers),
                        (out.add_feed_forward_length, ff), (out.add_head_count, heads), (out.add_head_count_kv, kv),
                        (out.add_layer_norm_rms_eps, 1e-6), (out.add_rope_freq_base, theta), (out.add_vocab_size, vocab),
