@@ -87,10 +87,9 @@ std::string name_of(KvType type) {
 // tile, and contexts across tile and span borders.
 // Tolerance, F32 and F16: scores carry d + 2 roundings, weights sum to 1 and values are below 5, so
 // a result is within (|q.k| (d + 8) + 40) 2^-24 * 5, and |q.k| * scale stays below 6 * 5 here.
-// Q8_0 also rounds queries (unit 5 / 32512, so a score's error has the deviation unit / sqrt(12) *
-// |k| * scale < 5e-5) and weights (unit 1 / 32512 of a tile's largest, over at most 128 positions:
-// 1e-4): six deviations of both times values below 5 are 5e-3 / sqrt(positions), 2e-3 from 7 on;
-// the few-position rows have smaller sums.
+// Q8_0 also rounds queries to 5 / 32512 (a score's deviation is 1.5e-4 / sqrt(12) * |k| * scale =
+// 5e-5) and weights to a 32512th of a tile's largest (at most 128 positions: 1.5e-5 * 0.3 *
+// sqrt(128) = 5e-5): six deviations of both, times values below 3 on average, are below 2e-3.
 TEST(Attention, MatchesReference) {
   const IsaScope restore;
   ThreadPool pool(2);
@@ -260,8 +259,6 @@ TEST(Attention, EqualValuesComeBack) {
   }
 }
 
-// Goal: a row's bits are the same alone, in a chunk, in the whole prompt, beside another sequence,
-// on one thread or several, and when pages hold other numbers of positions.
 void expect_independent_rows(KvType type) {
   ThreadPool one(1);
   ThreadPool three(3);
@@ -315,6 +312,8 @@ void expect_independent_rows(KvType type) {
   }
 }
 
+// Goal: a row's bits are the same alone, in a chunk, in the whole prompt, beside another sequence,
+// on one thread or several, and when pages hold other numbers of positions.
 TEST(Attention, RowsAreBitwiseIndependent) {
   const IsaScope restore;
   for (const KvType type : kTypes) expect_independent_rows(type);
