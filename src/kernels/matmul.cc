@@ -27,11 +27,14 @@ constexpr int64_t kSliceBlocks = 16;
 // What a worker takes at a time from its range when memory bounds the product: about a microsecond
 // of reading, the most that others may wait for the last one.
 constexpr int64_t kBytesPerPiece = 16 << 10;
+// What is asked for early where a worker changes from one matrix to another.
+constexpr int64_t kFetchAhead = 4096;
 // Panels of one item: at least a block of 32 outputs, which the next product reads rounded
 // together.
 constexpr int64_t kGroup = 2;
-constexpr int64_t kFloatPanelsMax = 4;  ///< bounds on any instruction set's
-constexpr int64_t kFloatColumnsMax = 16;
+constexpr int64_t kGroupMax = 8;          ///< where memory bounds the product: long streams
+constexpr int64_t kItemsPerWorker = 8;    ///< at least, before groups grow
+constexpr int64_t kFloatColumnsMax = 16;  ///< bound on any instruction set's
 
 /// The results of some panels and columns. The panels come in runs of `run` that lie together.
 struct Tile {
@@ -105,13 +108,15 @@ class Product {
   /// Both tasks together into `out`.
   void run_silu_mul(MatmulRows& out) {
     each_item(1, [&](size_t, Item item, int worker) {
+      fetch_ahead(tasks_[1], item.first_panel);
       const Tile gate = compute(tasks_[0], item, worker, 0);
+      fetch_ahead(tasks_[0], item.first_panel + group_);
       const Tile up = compute(tasks_[1], item, worker, 1);
       const int64_t first = item.first_panel * kPanelRows;
       const int64_t count = std::min(gate.panels * kPanelRows, tasks_[0].weight->rows() - first);
       for (int64_t c = 0; c < gate.columns; ++c) {
-        float g[kFloatPanelsMax * kPanelRows];
-        float u[kFloatPanelsMax * kPanelRows];
+        float g[kGroupMax * kPanelRows];
+        float u[kGroupMax * kPanelRows];
         for (int64_t p = 0; p < gate.panels; ++p) {
           finish(tasks_[0], item.first_panel + p, gate.at(p, c), g + p * kPanelRows);
           finish(tasks_[1], item.first_panel + p, up.at(p, c), u + p * kPanelRows);
@@ -154,9 +159,14 @@ class Product {
       macs += task.weight->rows() * x_.cols() * n_;
       bytes += static_cast<int64_t>(task.weight->bytes());
     }
-    for (size_t i = 0; i < lists; ++i) groups += groups_of(tasks_[i]);
     const bool alone = pool_.size() == 1 || macs < kInlineMacs;
     workers_ = alone ? 1 : pool_.size();
+    int64_t panels = 0;
+    for (size_t i = 0; i < lists; ++i) panels += tasks_[i].weight->packed().panels;
+    while (few_ && 2 * group_ <= std::min(kGroupMax, panels / (kItemsPerWorker * workers_))) {
+      group_ *= 2;
+    }
+    for (size_t i = 0; i < lists; ++i) groups += groups_of(tasks_[i]);
     int64_t span = std::min<int64_t>(n_, kColumnsPerItem);
     const int64_t wanted = 4 * workers_;
     while (!alone && groups * ((n_ + span - 1) / span) < wanted && span > 48) span = (span + 1) / 2;
@@ -190,6 +200,17 @@ class Product {
       piece(0, 0, bound(1));
     } else {
       pool_.stream(bound, grain, piece);
+    }
+  }
+
+  /// Asks for the first bytes of a panel: a worker that alternates between two matrices would wait
+  /// for memory at every change, since hardware prefetches only what follows.
+  void fetch_ahead(const MatmulTask& task, int64_t panel) const {
+    const Weight::Packed& w = task.weight->packed();
+    if (!few_ || panel >= w.panels) return;
+    const uint8_t* begin = w.panel(panel);
+    for (int64_t at = 0; at < std::min(kFetchAhead, w.panel_bytes); at += 64) {
+      __builtin_prefetch(begin + at, 0, 2);
     }
   }
 
