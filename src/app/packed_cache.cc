@@ -26,7 +26,7 @@ constexpr std::string_view kImageSuffix = ".packed";
 constexpr std::string_view kRecordSuffix = ".source";
 constexpr std::string_view kRecordTitle = "hadal packed source 1";
 constexpr uint64_t kFreeBytesMin = 2ULL << 30;  // that a disk keeps free, or a tenth of it
-constexpr std::chrono::seconds kPatience{5};
+constexpr std::chrono::seconds kPatience{20};
 
 /// What the cache remembers of a model file, so that it need not hash it at every start: a text of
 /// lines, kRecordTitle, the SHA-256, then "IDENTITY PATH" per file.
@@ -300,8 +300,8 @@ Status PackedCache::make_room(uint64_t bytes) const {
 
 PackedKeeper::PackedKeeper(PackedCache cache, OpenedModel opened, std::span<const PackedPart> parts)
     : thread_([this, cache = std::move(cache), opened = std::move(opened), parts] {
-        // The lowest priority: the model's own threads go first.
-        ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 19);
+        // The model's own threads go first; the lowest priority would starve on a busy machine.
+        ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
         const Status status = cache.keep(opened, parts, stop_);
         if (!status.ok()) {
           const bool trouble = status.error().code == Code::kIo;

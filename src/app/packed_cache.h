@@ -66,8 +66,8 @@ class PackedCache {
   uint64_t bytes_min_;
 };
 
-/// Runs PackedCache::keep() beside the model's work, on a thread of the lowest priority. The
-/// destructor lets it finish for a few seconds, then stops it: a program that answers one prompt
+/// Runs PackedCache::keep() beside the model's work, on a thread of low priority. The
+/// destructor lets it finish for some seconds, then stops it: a program that answers one prompt
 /// would else never get its image.
 class PackedKeeper {
  public:

@@ -216,17 +216,53 @@ def test_eval_kld():
     fails(hadal(*base, "--model", few), 1, "300", "258")
 
 
+RATES = {"gbps", "mac_gps", "mac_per_cycle", "bandwidth_fraction", "arithmetic_fraction"}
+
+
 def test_bench():
-    """The fixed fields, all positive; the bound's arithmetic holds."""
-    run = hadal("bench", "--model", MODEL, "-p", "16", "-n", "4", "-b", "2", "-r", "1", "-t", "1", "--json")
-    found = keys(run, "model", "threads", "prefill_tps", "decode_tps", "batch", "batch_decode_tps", "bytes_per_token",
-                 "read_bandwidth_gbps", "decode_bound_fraction", "prefill_mac_per_cycle", "load_ms")
-    assert found["model"] == "tiny" and found["threads"] == 1 and found["batch"] == 2, found
-    assert all(found[name] > 0 for name in list(found)[1:]), found
+    """The fixed fields, all positive; the bounds' arithmetic holds, in total and op by op."""
+    short = ("bench", "--model", MODEL, "-p", "16", "-n", "4", "-b", "2", "-r", "1", "-t", "1")
+    numbers = ("threads", "prefill_tps", "decode_tps", "batch", "batch_decode_tps", "bytes_per_token",
+               "read_bandwidth_gbps", "decode_bound_fraction", "prefill_mac_per_cycle", "load_ms", "depth",
+               "clock_ghz", "mac_ceiling_gps", "file_bytes", "peak_bytes", "anonymous_bytes")
+    found = keys(hadal(*short, "-d", "8", "--json", "--profile"), "model", *numbers, "phases", "profile")
+    assert found["model"] == "tiny" and found["threads"] == 1 and found["batch"] == 2 and found["depth"] == 8, found
+    assert all(found[name] > 0 for name in numbers if name != "mac_ceiling_gps"), found  # 0: reference kernels
     fraction = found["decode_tps"] * found["bytes_per_token"] / (found["read_bandwidth_gbps"] * 1e9)
     assert abs(found["decode_bound_fraction"] - fraction) < 1e-9 + 1e-6 * fraction, found
-    assert "multiply-adds" in hadal("bench", "--model", MODEL, "-p", "16", "-n", "4", "-b", "2", "-r", "1").out
+    assert found["peak_bytes"] > found["anonymous_bytes"] and found["file_bytes"] == MODEL.stat().st_size, found
+    for name, phase in found["phases"].items():
+        assert set(phase) == RATES | {"tps", "bytes_per_token", "macs_per_token", "bound_fraction"}, phase
+        assert phase["bound_fraction"] == max(phase["bandwidth_fraction"], phase["arithmetic_fraction"]), phase
+        ops = found["profile"][name]
+        assert {"qkv", "attention", "gate_up", "down", "head"} <= {op["op"] for op in ops}, ops
+        assert abs(sum(op["share"] for op in ops) - 1) < 1e-6, ops
+        tokens = sum(op["bytes"] for op in ops) / phase["bytes_per_token"]
+        assert abs(tokens - {"prefill": 16, "decode": 4, "batch_decode": 8}[name]) < 1e-6, (name, tokens)
+    assert "profile" not in keys(hadal(*short, "--json"), "model", *numbers, "phases")
+    shown = hadal(*short, "--profile").out
+    assert "macs/cycle" in shown and "attention_out" in shown, shown
     fails(hadal("bench", "--model", MODEL, "-p", "64"), 1, "64")
+    fails(hadal(*short, "-d", "60"), 1, "trained")
+
+
+def test_bench_first_token():
+    found = keys(hadal("bench", "--model", MODEL, "--first-token", "--json"),
+                 "model", "first_token_ms", "load_ms", "peak_bytes", "anonymous_bytes")
+    assert 0 <= found["first_token_ms"] < 60000 and found["load_ms"] > 0, found
+
+
+def test_logits_of_every_row():
+    """--rows writes what --all prints for the last position, for all of them."""
+    path = DIR / "rows.f32"
+    run = hadal("logits", "--model", MODEL, "--ids", "1 2 3", "--rows", path)
+    assert run.code == 0, run
+    last = keys(hadal("logits", "--model", MODEL, "--ids", "1 2 3", "--all", "--json"), "n_vocab", "logits")["logits"]
+    data = path.read_bytes()
+    assert len(data) == 4 * 3 * len(last), len(data)
+    rows = struct.unpack(f"<{3 * len(last)}f", data)
+    assert all(abs(a - b) <= 1e-6 * abs(b) for a, b in zip(rows[-len(last):], last))
+    fails(hadal("logits", "--model", MODEL, "--ids", "1", "--rows", DIR / "absent" / "x"), 1, "absent")
 
 
 def test_show():
@@ -456,6 +492,46 @@ def test_real_model():
     found = one_object(hadal("eval", "perplexity", "--model", path, "--file", english, "--json"))
     assert 2 < found["perplexity"] < 60 and found["tokens"] > 500, found
 
+
+def packed_image(home):
+    """The image that some runs with this home left; a slow disk may need a second chance."""
+    images = list((pathlib.Path(home) / "hadal" / "packed").glob("*.packed"))
+    assert len(images) <= 1, images
+    return images[0] if images else None
+
+
+def test_packed_cache():
+    """The second start maps what the first one packed; a damaged image is never used; answers are the same."""
+    path = real_model()
+    ask = ("run", "--model", path, "--prompt", "Count to five.", "--temp", "0", "-n", "24", "--json")
+    with tempfile.TemporaryDirectory() as home:
+        plain = one_object(hadal(*ask, home=home, HADAL_PACKED_CACHE="off"))
+        assert not (pathlib.Path(home) / "hadal" / "packed").exists()
+        assert hadal("tokenize", "--model", path, stdin="x", home=home).code == 0
+        assert one_object(hadal("cache", "--json", home=home)) == {"images": []}
+        for _ in range(5):
+            assert one_object(hadal(*ask, home=home))["ids"] == plain["ids"]
+            image = packed_image(home)
+            if image:
+                break
+        assert image, "no image was kept"
+        whole = image.read_bytes()
+        os.utime(image, (1, 1))
+        assert one_object(hadal(*ask, home=home))["ids"] == plain["ids"]
+        listed = one_object(hadal("cache", "--json", home=home))["images"]
+        assert listed[0]["sources"] == [os.path.realpath(path)] and listed[0]["bytes"] == len(whole), listed
+        assert listed[0]["used"] > 1, "the image was not used"
+        damaged = bytearray(whole)
+        damaged[len(whole) // 2] ^= 4
+        image.write_bytes(damaged)
+        for _ in range(5):
+            run = hadal(*ask, home=home)
+            assert one_object(run)["ids"] == plain["ids"]
+            if packed_image(home):
+                break
+        assert packed_image(home).read_bytes() == whole, "the image was not rebuilt"
+        assert hadal("cache", "--clear", home=home).code == 0
+        assert packed_image(home) is None
 
 if __name__ == "__main__":
     main([test for name, test in list(globals().items()) if name.startswith("test_")])

@@ -1,0 +1,155 @@
+#include "app/packed_cache.h"
+
+#include <fstream>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "model/test_model.h"
+
+namespace hadal {
+namespace {
+
+const std::atomic<bool> kGo = false;
+
+std::filesystem::path new_directory() {
+  std::string name = (std::filesystem::temp_directory_path() / "hadal-cache-XXXXXX").string();
+  return ::mkdtemp(name.data());
+}
+
+/// A directory with a model file and a cache that also keeps tiny images.
+class PackedCacheTest : public testing::Test {
+ protected:
+  PackedCacheTest() { write_model(model_, 7); }
+  ~PackedCacheTest() override { std::filesystem::remove_all(root_); }
+
+  /// Models of different seeds have the same size.
+  static void write_model(const std::filesystem::path& path, int seed) {
+    testing_model::GgufBuilder builder = testing_model::tiny_model();
+    builder.tensors["output.weight"].data[0] = static_cast<float>(seed);
+    const std::vector<std::byte> bytes = builder.build();
+    std::filesystem::remove(path);
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+  }
+
+  /// Loads the model and keeps its image as a program would that opened the file `seconds` from
+  /// now.
+  Status keep(const std::filesystem::path& path, int64_t seconds = 2) {
+    const GgufFile file = GgufFile::open(path).value();
+    const auto model = Model::load(file, {}, pool_).value();
+    const int64_t opened = Env::real().unix_micros() * 1000 + seconds * 1'000'000'000;
+    return cache_.keep({file.origins(), opened}, model->packed_parts(), kGo);
+  }
+  bool found(const std::filesystem::path& path) {
+    return cache_.find(GgufFile::open(path).value(), pool_) != nullptr;
+  }
+
+  std::filesystem::path root_ = new_directory();
+  std::filesystem::path model_{root_ / "model.gguf"};
+  std::filesystem::path directory_{root_ / "home" / "packed"};
+  PackedCache cache_{directory_, 1};
+  ThreadPool pool_{2};
+};
+
+// Goal: what was kept is found; a copy and a file that was only touched share the image.
+TEST_F(PackedCacheTest, KeepsAndFinds) {
+  EXPECT_FALSE(found(model_));
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_TRUE(found(model_));
+  const std::filesystem::path copy = root_ / "copy.gguf";
+  std::filesystem::copy(model_, copy);
+  EXPECT_FALSE(found(copy));
+  ASSERT_TRUE(keep(copy).ok());
+  EXPECT_TRUE(found(copy));
+  ASSERT_EQ(cache_.images().size(), 1u);
+  EXPECT_EQ(cache_.images()[0].sources.size(), 2u);
+  EXPECT_EQ(cache_.clear_orphans(), 0u);
+  EXPECT_GT(cache_.clear(), 0u);
+  EXPECT_FALSE(found(model_));
+}
+
+// Goal: another file under the same name never gets the old one's image, which then goes away.
+TEST_F(PackedCacheTest, ReplacedFileIsAnotherModel) {
+  ASSERT_TRUE(keep(model_).ok());
+  write_model(model_, 8);
+  EXPECT_FALSE(found(model_));
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_TRUE(found(model_));
+  EXPECT_EQ(cache_.images().size(), 1u);
+  {
+    std::fstream in_place(model_, std::ios::binary | std::ios::in | std::ios::out);
+    in_place.seekp(-40, std::ios::end);
+    in_place.put('x');
+  }
+  EXPECT_FALSE(found(model_));
+}
+
+// Goal: a file that was changed within the clock's tick before it was opened is not kept: a second
+// change could not be told from the first.
+TEST_F(PackedCacheTest, FreshFilesWait) {
+  const Status status = keep(model_, 0);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, Code::kUnavailable);
+  EXPECT_TRUE(cache_.images().empty());
+}
+
+// Goal: a damaged image is removed, and kept anew.
+TEST_F(PackedCacheTest, DamagedImageIsRebuilt) {
+  ASSERT_TRUE(keep(model_).ok());
+  const std::filesystem::path image = cache_.images()[0].path;
+  std::filesystem::resize_file(image, cache_.images()[0].bytes - 1);
+  EXPECT_FALSE(found(model_));
+  EXPECT_TRUE(cache_.images().empty());
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_TRUE(found(model_));
+}
+
+// Goal: a directory that others may write is neither read nor written.
+TEST_F(PackedCacheTest, SharedDirectoryIsNotTrusted) {
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_EQ(std::filesystem::status(directory_).permissions(), std::filesystem::perms::owner_all);
+  ::chmod(directory_.c_str(), 0770);
+  EXPECT_FALSE(found(model_));
+  EXPECT_EQ(keep(model_).error().code, Code::kDenied);
+}
+
+// Goal: one process writes at a time, and removes what a killed one left.
+TEST_F(PackedCacheTest, OneWriterAtATime) {
+  ASSERT_TRUE(keep(model_).ok());
+  std::ofstream(directory_ / "x.packed.draft-1") << "half";
+  const int lock = ::open((directory_ / ".lock").c_str(), O_RDWR);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  EXPECT_EQ(keep(model_).error().code, Code::kUnavailable);
+  ::close(lock);
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "x.packed.draft-1"));
+}
+
+// Goal: records that are no records are ignored, whatever they hold.
+TEST_F(PackedCacheTest, DamagedRecords) {
+  ASSERT_TRUE(keep(model_).ok());
+  std::filesystem::path record;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    if (entry.path().extension() == ".source") record = entry.path();
+  }
+  const std::string good = Env::real().read_file(record, 4096).value();
+  const std::string title = good.substr(0, good.find('\n') + 1);
+  for (const std::string& text :
+       {std::string(), std::string("\n\n\n"), title, title + std::string(64, 'z') + "\n",
+        title + std::string(64, 'a') + "\n\n", good.substr(0, good.size() - 1), good + "more\n"}) {
+    ASSERT_TRUE(Env::real().write_file(record, text).ok());
+    EXPECT_FALSE(found(model_)) << text;
+    EXPECT_TRUE(cache_.images()[0].sources.empty() || text == good);
+  }
+  ASSERT_TRUE(Env::real().write_file(record, good).ok());
+  EXPECT_TRUE(found(model_));
+}
+
+}  // namespace
+}  // namespace hadal
