@@ -50,7 +50,7 @@ function(hadal_room name)
     include(${PROJECT_SOURCE_DIR}/cmake/${name}.cmake)  # what only this room needs
   endif()
   if(tests)
-    hadal_test(${name}_test SOURCES ${tests} LINK ${name} TIMEOUT 300)
+    hadal_test(${name}_test SOURCES ${tests} LINK ${name} ${hadal_test_libs_${name}} TIMEOUT 300)
   endif()
 endfunction()
 

@@ -8,9 +8,9 @@
 #endif
 
 #include <atomic>
+#include <iterator>
 
 #include "base/check.h"
-#include "kernels/kernels.h"
 
 namespace hadal {
 namespace {
@@ -23,6 +23,13 @@ bool has_f16c() {  // a name that not every compiler's helper knows
   unsigned d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
+bool has_avx_vnni() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1U << 4) != 0;
+}
 #endif
 
 bool cpu_has(Isa isa) {
@@ -34,6 +41,7 @@ bool cpu_has(Isa isa) {
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
   if (isa == Isa::kAvx2) return avx2;
+  if (isa == Isa::kAvxVnni) return avx2 && has_avx_vnni();
   if (isa == Isa::kAvx512) return avx512;
 #endif
 #ifdef HADAL_NEON_KERNELS
@@ -60,6 +68,11 @@ std::atomic<Isa>& chosen_isa() {
   return isa;
 }
 
+std::atomic<const cpu::Ops*>& stand_in(Isa isa) {
+  static std::atomic<const cpu::Ops*> ops[std::size(kIsas)];
+  return ops[static_cast<size_t>(isa)];
+}
+
 }  // namespace
 
 Isa current_isa() {
@@ -72,6 +85,8 @@ std::string_view isa_name(Isa isa) {
       return "reference";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avx-vnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kNeonDot:
@@ -83,7 +98,11 @@ std::string_view isa_name(Isa isa) {
 }
 
 bool isa_available(Isa isa) {
-  return cpu_has(isa);
+  return cpu_has(isa) || stand_in(isa).load() != nullptr;
+}
+
+void set_stand_in(Isa isa, const cpu::Ops* ops) {
+  stand_in(isa).store(ops);
 }
 
 void force_isa(Isa isa) {
@@ -92,10 +111,14 @@ void force_isa(Isa isa) {
 }
 
 const cpu::Ops* current_ops() {
-  switch (current_isa()) {
+  const Isa isa = current_isa();
+  if (const cpu::Ops* ops = stand_in(isa).load(std::memory_order_relaxed)) return ops;
+  switch (isa) {
 #ifdef HADAL_X86_KERNELS
     case Isa::kAvx512:
       return &isa_avx512::kOps;
+    case Isa::kAvxVnni:
+      return &isa_avxvnni::kOps;
     case Isa::kAvx2:
       return &isa_avx2::kOps;
 #endif

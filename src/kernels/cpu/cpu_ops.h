@@ -132,6 +132,12 @@ struct Ops {
 namespace hadal::isa_avx2 {
 extern const cpu::Ops kOps;
 }
+namespace hadal::isa_avxvnni {
+extern const cpu::Ops kOps;
+}
+namespace hadal::isa_avxvnni_stand_in {  // of the tests
+extern const cpu::Ops kOps;
+}
 namespace hadal::isa_avx512 {
 extern const cpu::Ops kOps;
 }
