@@ -44,7 +44,7 @@ struct Tile {
   int64_t run;
 
   static int64_t floats(int64_t panels, int64_t columns) { return panels * columns * kPanelRows; }
-  const float* at(int64_t panel, int64_t column) const {
+  const float* values(int64_t panel, int64_t column) const {
     const int64_t first = panel / run * run;
     const int64_t width = std::min(run, panels - first);
     return data + (first * columns + column * width + panel - first) * kPanelRows;
@@ -99,7 +99,7 @@ class Product {
       const Tile tile = compute(task, item, worker, 0);
       for (int64_t p = 0; p < tile.panels; ++p) {
         for (int64_t c = 0; c < tile.columns; ++c) {
-          emit(task, item.first_panel + p, item.column + c, tile.at(p, c));
+          emit(task, item.first_panel + p, item.column + c, tile.values(p, c));
         }
       }
     });
@@ -118,8 +118,8 @@ class Product {
         float g[kGroupMax * kPanelRows];
         float u[kGroupMax * kPanelRows];
         for (int64_t p = 0; p < gate.panels; ++p) {
-          finish(tasks_[0], item.first_panel + p, gate.at(p, c), g + p * kPanelRows);
-          finish(tasks_[1], item.first_panel + p, up.at(p, c), u + p * kPanelRows);
+          finish(tasks_[0], item.first_panel + p, gate.values(p, c), g + p * kPanelRows);
+          finish(tasks_[1], item.first_panel + p, up.values(p, c), u + p * kPanelRows);
         }
         ops_.silu_mul(g, u, count, g);
         out.set(item.column + c, first, count, g);
