@@ -1,18 +1,20 @@
 #include "app/benchmark.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <vector>
 
 #include "app/sequence_runner.h"
 #include "base/env.h"
 #include "kernels/bandwidth.h"
+#include "kernels/ceiling.h"
 
 namespace hadal {
 namespace {
 
 constexpr int64_t kPageTokens = 64;
+constexpr int64_t kWarmUpTokens = 64;
+constexpr int64_t kFirstPromptTokens = 16;
 
 double seconds_since(int64_t start_micros) {
   return static_cast<double>(std::max<int64_t>(Env::real().now_micros() - start_micros, 1)) * 1e-6;
@@ -23,30 +25,66 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-/// The same ids on every run, far apart so that embedding rows are not shared.
-std::vector<TokenId> spread_ids(int64_t count, int64_t n_vocab) {
-  std::vector<TokenId> ids(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i)
-    ids[static_cast<size_t>(i)] = static_cast<TokenId>((1000 + i * 7919) % n_vocab);
-  return ids;
+/// The same id on every run, neighbours far apart so that embedding rows are not shared.
+TokenId spread_id(int64_t index, int64_t n_vocab) {
+  return static_cast<TokenId>((1000 + index * 7919) % n_vocab);
 }
 
 TokenId likeliest(std::span<const float> logits) {
   return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// `batch` sequences that share the pages of one prompt and own one tail each: what a full batch
-/// costs per step, without prefilling the prompt `batch` times.
-class BatchDecoder {
+/// Times of passes of one kind.
+class Stopwatch {
  public:
-  BatchDecoder(Model& model, const BenchmarkOptions& options)
+  Stopwatch(Model& model, Phase& phase) : model_(model), phase_(phase) {}
+
+  /// Calls pass(), which computes `tokens` tokens.
+  template <typename Pass>
+  Status time(int64_t tokens, Pass&& pass) {
+    model_.set_profile(&phase_.profile);
+    const int64_t start = Env::real().now_micros();
+    const Status status = pass();
+    const double seconds = seconds_since(start);
+    model_.set_profile(nullptr);
+    speeds_.push_back(static_cast<double>(tokens) / seconds);
+    tokens_ += tokens;
+    return status;
+  }
+
+  void finish(const MachineBounds& bounds) {
+    OpWork all;
+    for (size_t op = 0; op < kOps; ++op) {
+      const OpWork& work = phase_.profile.totals(static_cast<Op>(op)).work;
+      all.bytes += work.bytes;
+      all.macs += work.macs;
+    }
+    phase_.tps = median(speeds_);
+    phase_.bytes_per_token = static_cast<double>(all.bytes) / static_cast<double>(tokens_);
+    phase_.macs_per_token = static_cast<double>(all.macs) / static_cast<double>(tokens_);
+    phase_.rates = rates_of(all, static_cast<double>(tokens_) / phase_.tps, bounds);
+  }
+
+ private:
+  Model& model_;
+  Phase& phase_;
+  std::vector<double> speeds_;
+  int64_t tokens_ = 0;
+};
+
+/// Sequence 0 owns the prompt. The others share its full pages and own one tail each: what a full
+/// batch costs per step, without prefilling the prompt for each.
+class Sequences {
+ public:
+  Sequences(Model& model, const BenchmarkOptions& options)
       : model_(model),
         options_(options),
-        shared_pages_(options.prompt_tokens / kPageTokens),
-        tail_pages_((options.decode_tokens + 1 + kPageTokens - 1) / kPageTokens),
+        prompt_end_(options.depth + options.prompt_tokens),
+        shared_pages_(prompt_end_ / kPageTokens),
+        tail_pages_((kPageTokens + options.decode_tokens + kPageTokens) / kPageTokens),
         kv_(model.kv_layout(), kPageTokens, shared_pages_ + options.batch * tail_pages_),
-        logits_(static_cast<size_t>(options.batch * model.n_vocab())) {
-    pages_.resize(static_cast<size_t>(options.batch));
+        logits_(static_cast<size_t>(options.batch * model.n_vocab())),
+        pages_(static_cast<size_t>(options.batch)) {
     for (int64_t s = 0; s < options.batch; ++s) {
       auto& pages = pages_[static_cast<size_t>(s)];
       pages.resize(static_cast<size_t>(shared_pages_ + tail_pages_));
@@ -56,69 +94,97 @@ class BatchDecoder {
     }
   }
 
-  Status prefill() {
-    const auto ids = spread_ids(shared_pages_ * kPageTokens, model_.n_vocab());
+  /// Positions [begin, end) of sequence 0 in one pass; the last one gets logits.
+  Status prefill(int64_t begin, int64_t end) {
     Batch batch;
     batch.sequences.push_back(KvSequence{pages_.front()});
-    for (const TokenId id : ids) {
-      batch.rows.push_back({.token = id, .position = static_cast<int32_t>(batch.rows.size())});
+    for (int64_t position = begin; position < end; ++position) {
+      batch.rows.push_back({.token = spread_id(position, model_.n_vocab()),
+                            .position = static_cast<int32_t>(position)});
     }
-    return batch.rows.empty() ? Status{} : model_.forward(batch, kv_, {});
+    batch.rows.back().wants_logits = true;
+    TRY_STATUS(model_.forward(batch, kv_, logits_));
+    return check_numbers(first_logits());
   }
 
-  /// Tokens per second of all sequences together.
-  Result<double> decode() {
-    std::vector<TokenId> last = spread_ids(options_.batch, model_.n_vocab());
-    const auto n_vocab = static_cast<size_t>(model_.n_vocab());
-    const int64_t first = shared_pages_ * kPageTokens;
-    int64_t start = 0;
-    for (int64_t step = 0; step <= options_.decode_tokens; ++step) {
-      if (step == 1) start = Env::real().now_micros();  // step 0 warms up
-      Batch batch;
-      for (int64_t s = 0; s < options_.batch; ++s) {
-        batch.sequences.push_back(KvSequence{pages_[static_cast<size_t>(s)]});
-        batch.rows.push_back({.token = last[static_cast<size_t>(s)],
-                              .position = static_cast<int32_t>(first + step),
-                              .sequence = static_cast<int32_t>(s),
-                              .wants_logits = true});
-      }
-      TRY_STATUS(model_.forward(batch, kv_, logits_));
-      for (size_t s = 0; s < last.size(); ++s) {
-        last[s] = likeliest(std::span<const float>(logits_).subspan(s * n_vocab, n_vocab));
-      }
+  Status fill_depth() { return options_.depth > 0 ? prefill(0, options_.depth) : Status{}; }
+  Status prefill_prompt() { return prefill(options_.depth, prompt_end_); }
+
+  /// decode_tokens steps of the first `rows` sequences.
+  Status decode(int64_t rows) {
+    // Alone, a sequence goes on after its whole prompt; together, after what they share.
+    const int64_t first = rows == 1 ? prompt_end_ : shared_pages_ * kPageTokens;
+    for (int64_t step = 0; step < options_.decode_tokens; ++step) {
+      TRY_STATUS(decode_step(rows, first + step));
     }
-    return static_cast<double>(options_.batch * options_.decode_tokens) / seconds_since(start);
+    return {};
   }
+
+  Status decode_step(int64_t rows, int64_t position) {
+    Batch batch;
+    for (int64_t s = 0; s < rows; ++s) {
+      batch.sequences.push_back(KvSequence{pages_[static_cast<size_t>(s)]});
+      batch.rows.push_back({.token = spread_id(last_ + s, model_.n_vocab()),
+                            .position = static_cast<int32_t>(position),
+                            .sequence = static_cast<int32_t>(s),
+                            .wants_logits = true});
+    }
+    TRY_STATUS(model_.forward(batch, kv_, logits_));
+    last_ = likeliest(first_logits());
+    return {};
+  }
+
+  int64_t prompt_end() const { return prompt_end_; }
 
  private:
+  std::span<const float> first_logits() const {
+    return std::span<const float>(logits_).first(static_cast<size_t>(model_.n_vocab()));
+  }
+
   Model& model_;
   const BenchmarkOptions& options_;
+  int64_t prompt_end_;
   int64_t shared_pages_;
   int64_t tail_pages_;
   KvPool kv_;
   std::vector<float> logits_;
   std::vector<std::vector<PageId>> pages_;
+  TokenId last_ = 0;  ///< each step's ids follow from the last one's logits, as in earnest
 };
 
-/// One prefill and one decode after it.
-Status measure_once(Model& model, SequenceRunner& runner, const BenchmarkOptions& options,
-                    std::vector<double>& prefill, std::vector<double>& decode) {
-  std::vector<float> logits(static_cast<size_t>(model.n_vocab()));
-  runner.clear();
-  int64_t start = Env::real().now_micros();
-  TRY_STATUS(runner.append(spread_ids(options.prompt_tokens, model.n_vocab()), logits));
-  prefill.push_back(static_cast<double>(options.prompt_tokens) / seconds_since(start));
-  TokenId token = likeliest(logits);
-  start = Env::real().now_micros();
-  for (int64_t i = 0; i < options.decode_tokens; ++i) {
-    TRY_STATUS(runner.append(std::span(&token, 1), logits));
-    token = likeliest(logits);
+Status measure(Sequences& sequences, Model& model, const BenchmarkOptions& options,
+               Benchmark& out) {
+  TRY_STATUS(sequences.prefill(0, std::min(kWarmUpTokens, sequences.prompt_end())));
+  TRY_STATUS(sequences.fill_depth());
+  Stopwatch prefill(model, out.prefill);
+  Stopwatch decode(model, out.decode);
+  Stopwatch batch_decode(model, out.batch_decode);
+  for (int i = 0; i < options.repeats; ++i) {
+    TRY_STATUS(prefill.time(options.prompt_tokens, [&] { return sequences.prefill_prompt(); }));
+    TRY_STATUS(decode.time(options.decode_tokens, [&] { return sequences.decode(1); }));
   }
-  decode.push_back(static_cast<double>(options.decode_tokens) / seconds_since(start));
+  TRY_STATUS(sequences.decode_step(options.batch, sequences.prompt_end()));  // warms up
+  TRY_STATUS(batch_decode.time(options.batch * options.decode_tokens,
+                               [&] { return sequences.decode(options.batch); }));
+  out.bounds.clock_ghz = measure_clock_ghz();
+  prefill.finish(out.bounds);
+  decode.finish(out.bounds);
+  batch_decode.finish(out.bounds);
   return {};
 }
 
 }  // namespace
+
+Rates rates_of(const OpWork& work, double seconds, const MachineBounds& bounds) {
+  Rates out;
+  if (seconds <= 0) return out;
+  out.gbps = static_cast<double>(work.bytes) / seconds * 1e-9;
+  out.mac_gps = static_cast<double>(work.macs) / seconds * 1e-9;
+  out.mac_per_cycle = out.mac_gps / (bounds.clock_ghz * bounds.threads);
+  out.bandwidth_fraction = bounds.read_gbps > 0 ? out.gbps / bounds.read_gbps : 0;
+  out.arithmetic_fraction = bounds.mac_gps > 0 ? out.mac_gps / bounds.mac_gps : 0;
+  return out;
+}
 
 double measure_clock_ghz() {
   constexpr int64_t kRounds = 4'000'000;
@@ -138,36 +204,24 @@ double measure_clock_ghz() {
   return best;
 }
 
-Result<Benchmark> run_benchmark(LoadedModel& loaded, const BenchmarkOptions& options) {
+Status compute_first_token(LoadedModel& loaded) {
   Model& model = *loaded.model;
+  SequenceRunner runner(model, kFirstPromptTokens);
+  std::vector<TokenId> ids;
+  for (int64_t i = 0; i < kFirstPromptTokens; ++i) ids.push_back(spread_id(i, model.n_vocab()));
+  std::vector<float> logits(static_cast<size_t>(model.n_vocab()));
+  TRY_STATUS(runner.append(ids, logits));
+  likeliest(logits);
+  return {};
+}
+
+Result<Benchmark> run_benchmark(LoadedModel& loaded, const BenchmarkOptions& options) {
   Benchmark out;
-  out.read_bandwidth_gbps = measure_read_gbps(*loaded.pool);
-
-  SequenceRunner runner(model, options.prompt_tokens + options.decode_tokens);
-  std::vector<float> unused(static_cast<size_t>(model.n_vocab()));
-  const auto warm_up = spread_ids(std::min<int64_t>(64, options.prompt_tokens), model.n_vocab());
-  TRY_STATUS(runner.append(warm_up, unused));
-  std::vector<double> prefill;
-  std::vector<double> decode;
-  for (int i = 0; i < options.repeats; ++i) {
-    TRY_STATUS(measure_once(model, runner, options, prefill, decode));
-  }
-  out.prefill_tps = median(prefill);
-  out.decode_tps = median(decode);
-  out.clock_ghz = measure_clock_ghz();
-
-  BatchDecoder decoder(model, options);
-  TRY_STATUS(decoder.prefill());
-  TRY(out.batch_decode_tps, decoder.decode());
-
-  const double positions =
-      static_cast<double>(options.prompt_tokens) + 0.5 * static_cast<double>(options.decode_tokens);
-  out.bytes_per_token = static_cast<double>(model.weight_bytes_per_token()) +
-                        positions * static_cast<double>(model.kv_layout().bytes_per_token());
-  out.decode_bound_fraction =
-      out.decode_tps * out.bytes_per_token / (out.read_bandwidth_gbps * 1e9);
-  out.prefill_mac_per_cycle = out.prefill_tps * static_cast<double>(model.macs_per_token()) /
-                              (out.clock_ghz * 1e9 * loaded.pool->size());
+  out.bounds.threads = loaded.pool->size();
+  out.bounds.read_gbps = measure_read_gbps(*loaded.pool);
+  out.bounds.mac_gps = measure_mac_gps(*loaded.pool);
+  Sequences sequences(*loaded.model, options);
+  TRY_STATUS(measure(sequences, *loaded.model, options, out));
   return out;
 }
 

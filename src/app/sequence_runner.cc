@@ -15,7 +15,8 @@ int64_t page_count(int64_t n_ctx) {
   return (n_ctx + kPageTokens - 1) / kPageTokens;
 }
 
-/// Damaged weights must not end as a figure.
+}  // namespace
+
 Status check_numbers(std::span<const float> logits) {
   if (std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
     return {};
@@ -23,8 +24,6 @@ Status check_numbers(std::span<const float> logits) {
   return Error{Code::kCorrupt, "the model computed logits that are not numbers",
                "the file may be damaged; compare its hash (hadal show) with the publisher's"};
 }
-
-}  // namespace
 
 SequenceRunner::SequenceRunner(ForwardModel& model, int64_t n_ctx)
     : model_(model),

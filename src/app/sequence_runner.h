@@ -9,6 +9,9 @@
 
 namespace hadal {
 
+/// kCorrupt unless all are finite: damaged weights must not end as a figure.
+Status check_numbers(std::span<const float> logits);
+
 /// Borrows `model`. Not thread-safe.
 class SequenceRunner {
  public:

@@ -125,6 +125,9 @@ struct Ops {
   /// One row's heads; cosine and sine hold `pairs` values each.
   void (*rope)(const float* cosine, const float* sine, int64_t pairs, int half_split, float* x,
                int64_t n_heads, int64_t d_head);
+
+  /// For measuring: runs the 8-bit dot product on registers, returns the multiply-adds done.
+  int64_t (*dot_chains)(int64_t rounds);
 };
 
 }  // namespace hadal::cpu

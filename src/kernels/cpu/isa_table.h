@@ -15,4 +15,5 @@ const cpu::Ops kOps = {
     .add = add_rows,
     .arg_max = arg_max,
     .rope = rope_row,
+    .dot_chains = dot_chains,
 };
