@@ -6,14 +6,13 @@
 #include <cstdint>
 #include <cstring>
 
-#include <sys/mman.h>
+#include "base/big_memory.h"
 
 namespace hadal {
 namespace {
 
 constexpr int64_t kBytes = 512LL << 20;
-constexpr int64_t kPart = 4LL << 20;
-constexpr int kPasses = 5;
+constexpr int kPasses = 8;
 
 /// Sum of a part, in enough chains that loads alone limit the speed.
 uint64_t read_part(const uint64_t* data, int64_t count) {
@@ -29,26 +28,26 @@ uint64_t read_part(const uint64_t* data, int64_t count) {
 }  // namespace
 
 double measure_read_gbps(ThreadPool& pool) {
-  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return 0.0;
-  auto* bytes = static_cast<std::byte*>(memory);
-  pool.parallel_for(kBytes, kPart, [&](int64_t begin, int64_t end) {
-    std::memset(bytes + begin, 1, static_cast<size_t>(end - begin));
+  // Huge pages and one long range per worker, as weights are read.
+  const BigMemory memory(kBytes);
+  uint8_t* bytes = memory.data();
+  const int64_t share = kBytes / pool.size() / 64 * 64;
+  pool.run([&](int worker) {
+    std::memset(bytes + worker * share, 1, static_cast<size_t>(share));
   });
   double best = 0.0;
   volatile uint64_t sink = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = std::chrono::steady_clock::now();
-    pool.parallel_for(kBytes, kPart, [&](int64_t begin, int64_t end) {
+    pool.run([&](int worker) {
       const uint64_t sum =
-          read_part(reinterpret_cast<const uint64_t*>(bytes + begin), (end - begin) / 8);
+          read_part(reinterpret_cast<const uint64_t*>(bytes + worker * share), share / 8);
       if (sum == 42)
         sink = sum;  // never (all words are equal and even in number), but unknown to the compiler
     });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(kBytes) / seconds.count() / 1e9);
+    best = std::max(best, static_cast<double>(share * pool.size()) / seconds.count() / 1e9);
   }
-  munmap(memory, kBytes);
   return best;
 }
 
