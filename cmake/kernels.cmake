@@ -2,11 +2,12 @@
 # preset (a test at -O0 would wait for the kernels), and checked for symbols that the linker could
 # pick for another processor. Other processors than these compute with the reference versions.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(isas avx2 avxvnni avx512)
+  set(isas avx2 avxvnni avx512 amx)
   set(isa_flags_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
   set(isa_flags_avxvnni ${isa_flags_avx2} -mavxvnni)
   set(isa_flags_avx512 ${isa_flags_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
     -mprefer-vector-width=512)
+  set(isa_flags_amx ${isa_flags_avx512} -mamx-tile -mamx-int8)
   target_compile_definitions(kernels PRIVATE HADAL_X86_KERNELS=1)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(isas neon_dot neon_i8mm)
@@ -32,9 +33,12 @@ foreach(isa ${isas})
   endif()
 endforeach()
 
-# For tests on processors with AVX-512 but without AVX-VNNI: the same source, the other encoding.
+# For tests on processors with AVX-512 but without AVX-VNNI or AMX: the same source, the other
+# encoding; tiles in software.
 if("avxvnni" IN_LIST isas)
   hadal_isa_object(kernels_avxvnni_stand_in avxvnni ${isa_flags_avx2} -mavx512vl -mavx512vnni)
   target_compile_definitions(kernels_avxvnni_stand_in PRIVATE HADAL_STAND_IN=1)
-  set(hadal_test_libs_kernels kernels_avxvnni_stand_in)
+  hadal_isa_object(kernels_amx_stand_in amx ${isa_flags_avx512})
+  target_compile_definitions(kernels_amx_stand_in PRIVATE HADAL_STAND_IN=1)
+  set(hadal_test_libs_kernels kernels_avxvnni_stand_in kernels_amx_stand_in)
 endif()

@@ -2,6 +2,8 @@
 
 #ifdef HADAL_X86_KERNELS
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #ifdef HADAL_NEON_KERNELS
 #include <sys/auxv.h>
@@ -30,6 +32,23 @@ bool has_avx_vnni() {
   unsigned d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1U << 4) != 0;
 }
+/// Where AVX-512 is already known to work. Asks the operating system for the use of tiles, which
+/// holds for all threads from then on; systems before Linux 5.16 refuse.
+bool has_amx() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  constexpr unsigned kTile = 1U << 24;
+  constexpr unsigned kInt8 = 1U << 25;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (~d & (kTile | kInt8)) != 0) return false;
+  constexpr unsigned kTileState = 3U << 17;  // shapes and data
+  __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+  if ((~a & kTileState) != 0) return false;
+  constexpr long kRequestPermission = 0x1023;  // <asm/prctl.h>: ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
 #endif
 
 bool cpu_has(Isa isa) {
@@ -43,6 +62,7 @@ bool cpu_has(Isa isa) {
   if (isa == Isa::kAvx2) return avx2;
   if (isa == Isa::kAvxVnni) return avx2 && has_avx_vnni();
   if (isa == Isa::kAvx512) return avx512;
+  if (isa == Isa::kAmx) return avx512 && has_amx();
 #endif
 #ifdef HADAL_NEON_KERNELS
   // Bits of the kernel's <asm/hwcap.h>, which older systems' headers lack in part.
@@ -89,6 +109,8 @@ std::string_view isa_name(Isa isa) {
       return "avx-vnni";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
     case Isa::kNeonDot:
       return "neon-dotprod";
     case Isa::kNeonI8mm:
@@ -115,6 +137,10 @@ const cpu::Ops* current_ops() {
   if (const cpu::Ops* ops = stand_in(isa).load(std::memory_order_relaxed)) return ops;
   switch (isa) {
 #ifdef HADAL_X86_KERNELS
+    case Isa::kAmx: {
+      static const cpu::Ops amx = isa_amx::ops();
+      return &amx;
+    }
     case Isa::kAvx512:
       return &isa_avx512::kOps;
     case Isa::kAvxVnni:

@@ -15,9 +15,9 @@
 namespace hadal {
 
 /// From the slowest to the fastest; a machine runs those of its own family.
-enum class Isa : unsigned char { kReference, kAvx2, kAvxVnni, kAvx512, kNeonDot, kNeonI8mm };
-inline constexpr Isa kIsas[] = {Isa::kReference, Isa::kAvx2,    Isa::kAvxVnni,
-                                Isa::kAvx512,    Isa::kNeonDot, Isa::kNeonI8mm};
+enum class Isa : unsigned char { kReference, kAvx2, kAvxVnni, kAvx512, kAmx, kNeonDot, kNeonI8mm };
+inline constexpr Isa kIsas[] = {Isa::kReference, Isa::kAvx2,    Isa::kAvxVnni, Isa::kAvx512,
+                                Isa::kAmx,       Isa::kNeonDot, Isa::kNeonI8mm};
 
 /// The best instruction set of this machine, or the one set by force_isa().
 Isa current_isa();

@@ -9,16 +9,19 @@ namespace {
 
 #if defined(__x86_64__)
 const bool kRegistered = [] {
-  if (isa_available(Isa::kAvx512) && !isa_available(Isa::kAvxVnni)) {
-    set_stand_in(Isa::kAvxVnni, &isa_avxvnni_stand_in::kOps);
+  if (!isa_available(Isa::kAvx512)) return false;
+  if (!isa_available(Isa::kAvxVnni)) set_stand_in(Isa::kAvxVnni, &isa_avxvnni_stand_in::kOps);
+  if (!isa_available(Isa::kAmx)) {
+    static const cpu::Ops amx = isa_amx_stand_in::ops();
+    set_stand_in(Isa::kAmx, &amx);
   }
   return true;
 }();
 
-TEST(StandIns, AvxVnniRunsWhereAvx512Does) {
-  ASSERT_TRUE(kRegistered);
-  if (!isa_available(Isa::kAvx512)) GTEST_SKIP() << "no AVX-512 here: AVX-VNNI may be untested";
+TEST(StandIns, AvxVnniAndAmxRunWhereAvx512Does) {
+  if (!kRegistered) GTEST_SKIP() << "no AVX-512 here: AVX-VNNI may be untested, AMX is";
   EXPECT_TRUE(isa_available(Isa::kAvxVnni));
+  EXPECT_TRUE(isa_available(Isa::kAmx));
 }
 #endif
 

@@ -110,9 +110,10 @@ struct RealModel {
   std::unique_ptr<Model> model;
 };
 
-/// The instruction sets to prove: the best one here and, where that is AVX-512, AVX2 too.
+/// The instruction sets to prove: the best one here and, where that is wider, AVX2 too.
 std::vector<Isa> isas_to_prove() {
   const Isa best = current_isa();
+  if (best == Isa::kAmx) return {best, Isa::kAvx512, Isa::kAvx2};
   if (best == Isa::kAvx512) return {best, Isa::kAvx2};
   return {best};
 }

@@ -76,10 +76,10 @@ struct AttentionTile {
   const uint8_t* values[kKeyTile / kKvBlock];
   const uint8_t* next_keys;  ///< where the next tile's keys begin, to be fetched ahead; or null
   const int32_t* visible;    ///< per query: how many positions of the tile it may see, 0..kKeyTile
-  float* work;             ///< scratch, attention_work_floats(n)
-  float* maximum;          ///< n, running; starts at -inf
-  float* sum;              ///< n, running; starts at 0
-  float* mix;              ///< n x d_pad, running; starts at 0
+  float* work;               ///< scratch, attention_work_floats(n)
+  float* maximum;            ///< n, running; starts at -inf
+  float* sum;                ///< n, running; starts at 0
+  float* mix;                ///< n x d_pad, running; starts at 0
 };
 
 /// Products of quantised weights with activations of one kind. A tile's column c has its results of
@@ -143,6 +143,13 @@ extern const cpu::Ops kOps;
 }
 namespace hadal::isa_avx512 {
 extern const cpu::Ops kOps;
+}
+// AVX-512's table with AMX in it. A function: what runs when the program starts must not need them.
+namespace hadal::isa_amx {
+cpu::Ops ops();
+}
+namespace hadal::isa_amx_stand_in {  // of the tests
+cpu::Ops ops();
 }
 namespace hadal::isa_neon_dot {
 extern const cpu::Ops kOps;
