@@ -16,8 +16,8 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "kernels/kv_pool.h"
-#include "model/packed_image.h"
 #include "kernels/matmul.h"
+#include "model/packed_image.h"
 #include "model/profile.h"
 #include "tensor/gguf.h"
 
@@ -85,8 +85,9 @@ class ForwardModel {
 
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
-  /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway. None:
-  /// 16 bits for models so small that they are fast as they are, 8 for others (decision 0007).
+  /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway.
+  /// None: 16 bits for models so small that they are fast as they are, 8 for others (decision
+  /// 0007).
   std::optional<Activations> activations = {};
   /// Called with 0..1 while weights are prepared; may be empty.
   void (*progress)(double fraction, void* context) = nullptr;
