@@ -33,6 +33,7 @@ struct Settings {
   std::string modelscope_endpoint;
   std::string mirror;  ///< $HADAL_MIRROR: base address tried first for every file
   PackedCacheUse packed_cache = PackedCacheUse::kReadAndWrite;  ///< $HADAL_PACKED_CACHE=off: kOff
+  std::string isa;  ///< $HADAL_ISA: the instruction set to compute with; empty: the best one
   static Settings from_environment();
 
   std::filesystem::path packed_directory() const { return home / "packed"; }

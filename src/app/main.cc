@@ -9,6 +9,7 @@
 
 #include "app/app.h"
 #include "app/output.h"
+#include "kernels/kernels.h"
 #include <CLI/CLI.hpp>
 
 namespace hadal {
@@ -47,7 +48,9 @@ constexpr const char* kExamples =
     "A model is a name from `hadal list` or a path to a .gguf file. Results go to standard "
     "output,\n"
     "progress to standard error. `hadal COMMAND --help` explains one command.\n"
-    "Models and history lie in $HADAL_HOME (~/.cache/hadal).\n";
+    "Models and history lie in $HADAL_HOME (~/.cache/hadal). $HADAL_ISA chooses the instruction "
+    "set\n"
+    "to compute with (reference, avx2, avx512, ...); without it the best one is taken.\n";
 
 int wrong_usage(const std::string& message, const std::string& hint) {
   print_error(Error{Code::kInvalidArgument, message, hint});
@@ -73,6 +76,22 @@ int finish(const Result<int>& outcome) {
     return kExitFailed;
   }
   return outcome.value();
+}
+
+Status choose_isa(const std::string& name) {
+  if (name.empty()) return {};
+  std::string possible;
+  for (const Isa isa : kIsas) {
+    if (!isa_available(isa)) continue;
+    if (isa_name(isa) == name) {
+      force_isa(isa);
+      return {};
+    }
+    possible += (possible.empty() ? "" : ", ") + std::string(isa_name(isa));
+  }
+  return Error{Code::kInvalidArgument,
+               fmt::format("HADAL_ISA is '{}', which this machine cannot compute with", name),
+               "it can use: " + possible};
 }
 
 int run(int argc, char** argv) {
@@ -103,6 +122,9 @@ int run(int argc, char** argv) {
     if (problem.get_exit_code() == 0) return app.exit(problem);  // --help, --version
     for (const CLI::App* command : app.get_subcommands()) asked_for = command->get_name() + " ";
     return wrong_usage(problem.what(), fmt::format("see `hadal {}--help`", asked_for));
+  }
+  if (const Status isa = choose_isa(settings.isa); !isa.ok()) {
+    return wrong_usage(isa.error().message, isa.error().hint);
   }
   for (size_t i = 0; i < kCommands.size(); ++i) {
     if (added[i]->parsed()) return finish(actions[i]());

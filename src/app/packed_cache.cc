@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "app/output.h"
 #include "app/sha256.h"
 #include "base/env.h"
 #include "base/log.h"
@@ -317,6 +319,10 @@ PackedKeeper::~PackedKeeper() {
   const auto end = std::chrono::steady_clock::now() + kPatience;
   {
     const MutexLock lock(mutex_);
+    if (!done_ && stderr_is_terminal()) {
+      std::fputs("Keeping the packed weights for a faster next start (Ctrl-C skips it) ...\n",
+                 stderr);
+    }
     while (!done_) {
       const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
           end - std::chrono::steady_clock::now());

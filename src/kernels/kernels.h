@@ -19,7 +19,8 @@ enum class Isa : unsigned char { kReference, kAvx2, kAvxVnni, kAvx512, kAmx, kNe
 inline constexpr Isa kIsas[] = {Isa::kReference, Isa::kAvx2,    Isa::kAvxVnni, Isa::kAvx512,
                                 Isa::kAmx,       Isa::kNeonDot, Isa::kNeonI8mm};
 
-/// The best instruction set of this machine, or the one set by force_isa().
+/// The best instruction set of this machine (AMX only when asked for), or the one set by
+/// force_isa().
 Isa current_isa();
 std::string_view isa_name(Isa isa);
 /// Whether this machine can run it.

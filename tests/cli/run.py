@@ -182,6 +182,15 @@ def test_logits_equal_references():
         assert worst <= allowed, f"{path.stem}: {worst}"
 
 
+def test_isa():
+    """HADAL_ISA chooses the instruction set; a wrong one is an error that lists the possible ones."""
+    ids = ("logits", "--model", MODEL, "--ids", "1 2 3", "--all", "--json")
+    best = one_object(hadal(*ids))["logits"]
+    plain = one_object(hadal(*ids, HADAL_ISA="reference"))["logits"]
+    assert max(abs(a - b) for a, b in zip(best, plain)) < 1e-2, "the paths differ"
+    fails(hadal(*ids, HADAL_ISA="z80"), 2, "HADAL_ISA is 'z80'", "reference")
+
+
 def test_eval_perplexity():
     """exp of the mean surprise over all scored tokens, checked against `hadal logits`."""
     short = DIR / "short.txt"
