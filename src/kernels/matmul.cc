@@ -32,7 +32,7 @@ constexpr int64_t kFetchAhead = 4096;
 // Panels of one item: at least a block of 32 outputs, which the next product reads rounded
 // together.
 constexpr int64_t kGroup = 2;
-constexpr int64_t kGroupMax = 8;          ///< where memory bounds the product: long streams
+constexpr int64_t kGroupMax = 8;          ///< long streams, and input that is used while cached
 constexpr int64_t kItemsPerWorker = 8;    ///< at least, before groups grow
 constexpr int64_t kFloatColumnsMax = 16;  ///< bound on any instruction set's
 
@@ -163,7 +163,7 @@ class Product {
     workers_ = alone ? 1 : pool_.size();
     int64_t panels = 0;
     for (size_t i = 0; i < lists; ++i) panels += tasks_[i].weight->packed().panels;
-    while (few_ && 2 * group_ <= std::min(kGroupMax, panels / (kItemsPerWorker * workers_))) {
+    while (2 * group_ <= std::min(kGroupMax, panels / (kItemsPerWorker * workers_))) {
       group_ *= 2;
     }
     for (size_t i = 0; i < lists; ++i) groups += groups_of(tasks_[i]);
@@ -209,9 +209,7 @@ class Product {
     const Weight::Packed& w = task.weight->packed();
     if (!few_ || panel >= w.panels) return;
     const uint8_t* begin = w.panel(panel);
-    for (int64_t at = 0; at < std::min(kFetchAhead, w.panel_bytes); at += 64) {
-      __builtin_prefetch(begin + at, 0, 2);
-    }
+    fetch(begin, std::min(kFetchAhead, w.panel_bytes));
   }
 
   /// The products of an item, in the worker's buffer `slot` (0 or 1).
@@ -237,26 +235,34 @@ class Product {
     return {out, item.panels, item.columns, 1};
   }
 
-  /// Slice by slice: unpack the panels into a buffer that fits the first-level cache, then use it
-  /// for all columns.
+  static void fetch(const uint8_t* begin, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(begin + at, 0, 2);
+  }
+
+  /// Slice by slice: unpack two panels into a buffer that fits the first-level cache, use it for
+  /// all columns, and go on to the next panels while the slice of the input is in the second level.
   Tile wide_tile(const Weight::Packed& w, const Item& item, uint8_t* unpacked, float* out) const {
     const cpu::QuantOps& quant = ops_.quant[w.activation];
     const int64_t blocks = x_.cols() / cpu::kBlockColumns;
     const int64_t stride = kSliceBlocks * quant.unpacked_block_bytes(w.format);
     const Tile tile{out, item.panels, item.columns, quant.tile_panels};
     std::fill_n(out, Tile::floats(item.panels, item.columns), 0.0f);
-    for (int64_t first = 0; first < item.panels; first += quant.tile_panels) {
-      const int64_t panels = std::min<int64_t>(quant.tile_panels, item.panels - first);
-      float* results = out + Tile::floats(first, item.columns);
-      for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
-        const int64_t count = std::min(kSliceBlocks, blocks - begin);
-        const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
-        for (int64_t p = 0; p < panels; ++p) {
-          quant.unpack(w.format, w.panel(item.first_panel + first + p) + offset, count,
-                       unpacked + p * stride);
+    for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
+      const int64_t count = std::min(kSliceBlocks, blocks - begin);
+      const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
+      const int64_t bytes = pack_panel_bytes(w.format, count * cpu::kBlockColumns);
+      for (int64_t first = 0; first < item.panels; first += quant.tile_panels) {
+        const int64_t panels = std::min<int64_t>(quant.tile_panels, item.panels - first);
+        for (int64_t p = first; p < first + panels; ++p) {
+          quant.unpack(w.format, w.panel(item.first_panel + p) + offset, count,
+                       unpacked + (p - first) * stride);
+        }
+        for (int64_t p = first + panels; p < std::min(first + 2 * panels, item.panels); ++p) {
+          fetch(w.panel(item.first_panel + p) + offset, bytes);
         }
         cpu::QuantInput input = x_.forms().rounded[w.activation];
         input.blocks += item.column * input.stride + begin * quant.block_bytes;
+        float* results = out + Tile::floats(first, item.columns);
         for (int64_t c = 0; c < item.columns; c += quant.tile_columns) {
           const int64_t columns = std::min<int64_t>(quant.tile_columns, item.columns - c);
           quant.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
