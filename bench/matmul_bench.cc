@@ -13,20 +13,16 @@
 #include "app/benchmark.h"
 #include "kernels/bandwidth.h"
 #include "kernels/kernels.h"
+#include "kernels/testing/weight_types.h"
 
 namespace hadal {
 namespace {
-
-struct Case {
-  DType type;
-  std::vector<int> f16_at;
-};
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-std::vector<std::byte> random_weights(const Case& c, int64_t rows, int64_t cols) {
+std::vector<std::byte> random_weights(const WeightType& c, int64_t rows, int64_t cols) {
   const DTypeInfo& info = dtype_info(c.type);
   std::vector<std::byte> bytes(static_cast<size_t>(rows) * dtype_row_bytes(c.type, cols));
   std::mt19937_64 random(1);
@@ -36,8 +32,7 @@ std::vector<std::byte> random_weights(const Case& c, int64_t rows, int64_t cols)
   }
   const uint16_t one = f32_to_f16(0.01f);
   for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(info.block_bytes)) {
-    for (const int offset : c.f16_at)
-      std::memcpy(&bytes[at + static_cast<size_t>(offset)], &one, 2);
+    for (const size_t offset : c.f16_at) std::memcpy(&bytes[at + offset], &one, 2);
   }
   return bytes;
 }
@@ -77,21 +72,10 @@ int bench(int argc, char** argv) {
              isa_name(current_isa()), gbps, hz / 1e9, rows, cols);
   fmt::print("{:7} {:>5} {:>10} {:>9} {:>11} {:>9} {:>8}\n", "format", "n", "us", "GMAC/s",
              "MAC/cyc/core", "GB/s", "of read");
-  const Case cases[] = {{DType::kQ4_1, {0, 2}},   {DType::kQ8_0, {0}},    {DType::kQ4_0, {0}},
-                        {DType::kQ4_K, {0, 2}},   {DType::kQ6_K, {208}},  {DType::kQ5_K, {0, 2}},
-                        {DType::kQ5_0, {0}},      {DType::kQ5_1, {0, 2}}, {DType::kQ3_K, {108}},
-                        {DType::kQ2_K, {80, 82}}, {DType::kIQ4_NL, {0}},  {DType::kIQ4_XS, {0}},
-                        {DType::kMXFP4, {}},      {DType::kF16, {}},      {DType::kBF16, {}},
-                        {DType::kF32, {}}};
-  for (const Case& c : cases) {
+  for (const WeightType& c : weight_types()) {
     if (only != "all" && only != dtype_info(c.type).name) continue;
     const std::vector<std::byte> bytes = random_weights(c, rows, cols);
-    const TensorView view{.name = "w",
-                          .type = c.type,
-                          .n_dims = 2,
-                          .ne = {cols, rows, 1, 1},
-                          .data = bytes.data(),
-                          .bytes = bytes.size()};
+    const TensorView view = matrix_view(c.type, rows, cols, bytes);
     std::vector<Weight> weights;
     for (uint64_t total = 0; total < (160ULL << 20); total += bytes.size()) {
       weights.push_back(Weight::prepare(view, activations, pool).value());

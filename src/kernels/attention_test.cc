@@ -17,10 +17,8 @@ namespace hadal {
 namespace {
 
 std::vector<Isa> fast_isas() {
-  std::vector<Isa> list;
-  for (const Isa isa : kIsas) {
-    if (isa != Isa::kReference && isa_available(isa)) list.push_back(isa);
-  }
+  std::vector<Isa> list = available_isas();
+  list.erase(list.begin());  // the reference
   return list;
 }
 

@@ -11,11 +11,15 @@ namespace hadal {
 namespace {
 
 TEST(Ceiling, GrowsWithTheRounds) {
-  const cpu::Ops* ops = current_ops();
-  if (ops == nullptr) GTEST_SKIP() << "SKIPPED: only the reference kernels run here";
-  const int64_t one = ops->dot_chains(1);
-  EXPECT_GT(one, 0);
-  EXPECT_EQ(ops->dot_chains(7), 7 * one);
+  for (const Isa isa : available_isas()) {
+    const IsaScope scope(isa);
+    const cpu::Ops* ops = current_ops();
+    if (ops == nullptr) continue;  // the reference: see below
+    SCOPED_TRACE(isa_name(isa));
+    const int64_t one = ops->dot_chains(1);
+    EXPECT_GT(one, 0);
+    EXPECT_EQ(ops->dot_chains(7), 7 * one);
+  }
 }
 
 TEST(Ceiling, IsUnknownForTheReference) {
@@ -25,9 +29,11 @@ TEST(Ceiling, IsUnknownForTheReference) {
 }
 
 TEST(Ceiling, IsMeasuredElsewhere) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "SKIPPED: no instruction set of ours";
   ThreadPool pool(2);
-  EXPECT_GT(measure_mac_gps(pool), 0.0);
+  for (const Isa isa : available_isas()) {
+    const IsaScope scope(isa);
+    EXPECT_EQ(measure_mac_gps(pool) > 0.0, isa != Isa::kReference) << isa_name(isa);
+  }
 }
 
 }  // namespace

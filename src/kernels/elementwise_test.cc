@@ -9,22 +9,10 @@
 
 #include "kernels/kernels.h"
 #include "kernels/reference/reference.h"
+#include "kernels/testing/scoped_isa.h"
 
 namespace hadal {
 namespace {
-
-/// Runs `body` on every instruction set of this machine, and restores the chosen one.
-template <typename Body>
-void on_each_isa(Body body) {
-  const Isa before = current_isa();
-  for (const Isa isa : kIsas) {
-    if (!isa_available(isa)) continue;
-    SCOPED_TRACE(isa_name(isa));
-    force_isa(isa);
-    body();
-  }
-  force_isa(before);
-}
 
 std::vector<float> random_values(int64_t n, uint32_t seed, float spread) {
   std::mt19937 random(seed);

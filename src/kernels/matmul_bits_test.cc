@@ -11,6 +11,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/testing/scoped_isa.h"
+#include "kernels/testing/weight_types.h"
 #include "tensor/dtype.h"
 
 namespace hadal {
@@ -27,19 +28,7 @@ struct Sequence {
   float unit() { return (static_cast<float>(next() % 131072) - 65535.5f) / 65536.0f; }
 };
 
-struct Case {
-  DType type;
-  std::vector<size_t> f16_at;  ///< where a block holds f16 factors
-};
-
-const Case kCases[] = {
-    {DType::kQ4_0, {0}},    {DType::kQ4_1, {0, 2}},   {DType::kQ5_0, {0}},   {DType::kQ5_1, {0, 2}},
-    {DType::kQ8_0, {0}},    {DType::kQ2_K, {80, 82}}, {DType::kQ3_K, {108}}, {DType::kQ4_K, {0, 2}},
-    {DType::kQ5_K, {0, 2}}, {DType::kQ6_K, {208}},    {DType::kIQ4_NL, {0}}, {DType::kIQ4_XS, {0}},
-    {DType::kMXFP4, {}},
-};
-
-std::vector<std::byte> random_blocks(const Case& c, int64_t rows, int64_t cols) {
+std::vector<std::byte> random_blocks(const WeightType& c, int64_t rows, int64_t cols) {
   Sequence random;
   const auto block = static_cast<size_t>(dtype_info(c.type).block_bytes);
   std::vector<std::byte> bytes(static_cast<size_t>(rows) * dtype_row_bytes(c.type, cols));
@@ -63,19 +52,14 @@ uint64_t fnv(uint64_t hash, const std::vector<float>& values) {
   return hash;
 }
 
-uint64_t hash_of_products(const Case& c, Activations activations) {
+uint64_t hash_of_products(const WeightType& c, Activations activations) {
   constexpr int64_t kRows = 37;
   constexpr int64_t kCols = 512;
   constexpr int64_t kMost = 33;
   ThreadPool pool(1);
   const std::vector<std::byte> bytes = random_blocks(c, kRows, kCols);
-  const TensorView view{.name = "w",
-                        .type = c.type,
-                        .n_dims = 2,
-                        .ne = {kCols, kRows, 1, 1},
-                        .data = bytes.data(),
-                        .bytes = bytes.size()};
-  const Weight weight = Weight::prepare(view, activations, pool).value();
+  const Weight weight =
+      Weight::prepare(matrix_view(c.type, kRows, kCols, bytes), activations, pool).value();
   Sequence random;
   std::vector<float> x(kMost * kCols);
   for (float& v : x) v = random.unit() * (random.next() % 64 == 0 ? 100.0f : 1.0f);
@@ -93,16 +77,17 @@ uint64_t hash_of_products(const Case& c, Activations activations) {
 TEST(MatmulBits, SameOnEveryInstructionSet) {
   const IsaScope restore;
   std::string names;
-  for (const Isa isa : kIsas) {
-    if (isa_available(isa)) names += " " + std::string(isa_name(isa));
+  for (const Isa isa : available_isas()) {
+    names += " " + std::string(isa_name(isa));
   }
   std::printf("instruction sets here:%s\n", names.c_str());
-  for (const Case& c : kCases) {
+  for (const WeightType& c : weight_types()) {
+    if (!c.quantised()) continue;
     for (const Activations activations : {Activations::kInt8, Activations::kInt16}) {
       const int bits = activations == Activations::kInt8 ? 8 : 16;
       std::vector<uint64_t> hashes;
-      for (const Isa isa : kIsas) {
-        if (isa == Isa::kReference || !isa_available(isa)) continue;
+      for (const Isa isa : available_isas()) {
+        if (isa == Isa::kReference) continue;
         force_isa(isa);
         hashes.push_back(hash_of_products(c, activations));
         EXPECT_EQ(hashes.back(), hashes.front())

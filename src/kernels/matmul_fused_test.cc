@@ -7,27 +7,27 @@
 #include "kernels/elementwise.h"
 #include "kernels/kernels.h"
 #include "kernels/testing/scoped_isa.h"
+#include "kernels/testing/weight_types.h"
 #include "tensor/dtype.h"
 
 namespace hadal {
 namespace {
 
-/// A matrix of random codes whose factors (f16, at these bytes of a block) are about 0.02.
+/// A matrix of random codes whose f16 factors are about 0.02.
 struct Matrix {
   DType type;
   int64_t rows;
   int64_t cols;
   std::vector<std::byte> bytes;
 
-  Matrix(DType dtype, const std::vector<size_t>& f16_at, int64_t n_rows, int64_t n_cols,
-         uint32_t seed)
+  Matrix(DType dtype, int64_t n_rows, int64_t n_cols, uint32_t seed)
       : type(dtype), rows(n_rows), cols(n_cols) {
     bytes.resize(static_cast<size_t>(rows) * dtype_row_bytes(type, cols));
     std::mt19937 random(seed);
     for (std::byte& b : bytes) b = static_cast<std::byte>(random() & 0x3f);
     const auto block = static_cast<size_t>(dtype_info(type).block_bytes);
     for (size_t at = 0; at < bytes.size(); at += block) {
-      for (const size_t offset : f16_at) {
+      for (const size_t offset : weight_type(type).f16_at) {
         const uint16_t factor = f32_to_f16(0.01f + 0.02f * static_cast<float>(random() % 8) / 8);
         std::memcpy(&bytes[at + offset], &factor, 2);
       }
@@ -35,13 +35,7 @@ struct Matrix {
   }
 
   Weight prepare(Activations activations, ThreadPool& pool) const {
-    const TensorView view{.name = "w",
-                          .type = type,
-                          .n_dims = 2,
-                          .ne = {cols, rows, 1, 1},
-                          .data = bytes.data(),
-                          .bytes = bytes.size()};
-    return Weight::prepare(view, activations, pool).value();
+    return Weight::prepare(matrix_view(type, rows, cols, bytes), activations, pool).value();
   }
 };
 
@@ -55,52 +49,39 @@ std::vector<float> random_floats(int64_t count, uint32_t seed) {
 
 struct Case {
   DType gate;
-  std::vector<size_t> gate_f16;
   DType up;
-  std::vector<size_t> up_f16;
   Activations up_activations;
   int64_t d_ff;
 };
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> list = {
-      {DType::kQ8_0, {0}, DType::kQ8_0, {0}, Activations::kInt8, 416},
-      {DType::kQ4_0, {0}, DType::kQ4_0, {0}, Activations::kInt8, 1056},  // long items at n = 1
-      {DType::kQ4_K, {0, 2}, DType::kQ6_K, {208}, Activations::kInt16, 160},
-      {DType::kF16, {0}, DType::kF16, {0}, Activations::kInt8, 96},
-      {DType::kQ4_0, {0}, DType::kF16, {0}, Activations::kInt8, 64},
-      {DType::kF16, {0}, DType::kF16, {0}, Activations::kInt8, 53},
+      {DType::kQ8_0, DType::kQ8_0, Activations::kInt8, 416},
+      {DType::kQ4_0, DType::kQ4_0, Activations::kInt8, 1056},  // long items at n = 1
+      {DType::kQ4_K, DType::kQ6_K, Activations::kInt16, 160},
+      {DType::kF16, DType::kF16, Activations::kInt8, 96},
+      {DType::kQ4_0, DType::kF16, Activations::kInt8, 64},
+      {DType::kF16, DType::kF16, Activations::kInt8, 53},
   };
   return list;
-}
-
-/// Calls body(isa's name) with each instruction set of this machine.
-template <typename Body>
-void each_isa(Body&& body) {
-  for (const Isa isa : kIsas) {
-    if (!isa_available(isa)) continue;
-    const IsaScope scope(isa);
-    SCOPED_TRACE(isa_name(isa));
-    body();
-  }
 }
 
 // Goal: the gated unit gives, to the bit, what two products, silu_mul and a rounding of the result
 // give, for few and many rows, mixed formats, odd sizes and any number of threads; a row's result
 // does not depend on either number.
 TEST(MatmulFused, SiluMulEqualsSeparateSteps) {
-  each_isa([] {
+  on_each_isa([] {
     for (const Case& c : cases()) {
       std::vector<float> first_row;  // the first input row is the same for all n
       for (const int threads : {1, 3}) {
         ThreadPool pool(threads);
         const int64_t d = 256;
         const bool whole = c.d_ff % 32 == 0;
-        const Matrix gate_matrix(c.gate, c.gate_f16, c.d_ff, d, 1);
+        const Matrix gate_matrix(c.gate, c.d_ff, d, 1);
         const Weight gate = gate_matrix.prepare(Activations::kInt8, pool);
-        const Matrix up_matrix(c.up, c.up_f16, c.d_ff, d, 2);
+        const Matrix up_matrix(c.up, c.d_ff, d, 2);
         const Weight up = up_matrix.prepare(c.up_activations, pool);
-        const Matrix down_matrix(whole ? DType::kQ8_0 : DType::kF16, {0}, 40, c.d_ff, 3);
+        const Matrix down_matrix(whole ? DType::kQ8_0 : DType::kF16, 40, c.d_ff, 3);
         const Weight down = down_matrix.prepare(Activations::kInt8, pool);
         const std::vector<float> bias = random_floats(c.d_ff, 4);
         for (const int64_t n : {1, 5, 70}) {
@@ -141,11 +122,11 @@ TEST(MatmulFused, SiluMulEqualsSeparateSteps) {
 // Goal: a task that adds gives old + product to the bit, beside a task that does not, and leaves
 // what lies between the rows of its output alone.
 TEST(MatmulFused, AddEqualsProductThenSum) {
-  each_isa([] {
+  on_each_isa([] {
     for (const int threads : {1, 2}) {
       ThreadPool pool(threads);
-      const Matrix matrix_a(DType::kQ4_K, {0, 2}, 70, 512, 1);
-      const Matrix matrix_b(DType::kF16, {0}, 33, 512, 2);
+      const Matrix matrix_a(DType::kQ4_K, 70, 512, 1);
+      const Matrix matrix_b(DType::kF16, 33, 512, 2);
       const Weight a = matrix_a.prepare(Activations::kInt8, pool);
       const Weight b = matrix_b.prepare(Activations::kInt8, pool);
       const std::vector<float> bias = random_floats(70, 3);
@@ -180,7 +161,7 @@ TEST(MatmulFused, AddEqualsProductThenSum) {
 // Goal: packed matrices keep their bytes whatever is made and dropped around them.
 TEST(MatmulFused, WeightsOutliveTheirNeighbours) {
   ThreadPool pool(1);
-  const Matrix matrix(DType::kQ8_0, {0}, 64, 256, 1);
+  const Matrix matrix(DType::kQ8_0, 64, 256, 1);
   std::vector<Weight> weights;
   for (int i = 0; i < 40; ++i) weights.push_back(matrix.prepare(Activations::kInt8, pool));
   const std::vector<uint8_t> bytes(weights[1].packed_bytes().begin(),
@@ -188,7 +169,7 @@ TEST(MatmulFused, WeightsOutliveTheirNeighbours) {
   const Weight kept = std::move(weights[1]);
   weights.clear();
   for (int i = 0; i < 3; ++i) {
-    const Matrix other_matrix(DType::kQ4_0, {0}, 640, 256, 2);
+    const Matrix other_matrix(DType::kQ4_0, 640, 256, 2);
     const Weight other = other_matrix.prepare(Activations::kInt8, pool);
     ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), kept.packed_bytes().begin(),
                            kept.packed_bytes().end()));

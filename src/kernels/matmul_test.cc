@@ -11,45 +11,20 @@
 
 #include "kernels/kernels.h"
 #include "kernels/testing/scoped_isa.h"
+#include "kernels/testing/weight_types.h"
 #include "tensor/dtype.h"
 
 namespace hadal {
 namespace {
 
-/// A weight type and where its blocks hold f16 factors (random bits there would be NaN).
-struct TypeCase {
-  DType type;
-  std::vector<int> f16_at;
-};
-
-const std::vector<TypeCase>& type_cases() {
-  static const std::vector<TypeCase> cases = {
-      {DType::kF32, {}},      {DType::kF16, {0}},     {DType::kBF16, {}},
-      {DType::kQ4_0, {0}},    {DType::kQ4_1, {0, 2}}, {DType::kQ5_0, {0}},
-      {DType::kQ5_1, {0, 2}}, {DType::kQ8_0, {0}},    {DType::kQ2_K, {80, 82}},
-      {DType::kQ3_K, {108}},  {DType::kQ4_K, {0, 2}}, {DType::kQ5_K, {0, 2}},
-      {DType::kQ6_K, {208}},  {DType::kIQ4_NL, {0}},  {DType::kIQ4_XS, {0}},
-      {DType::kMXFP4, {}},
-  };
-  return cases;
-}
-
-std::vector<Isa> isas() {
-  std::vector<Isa> list;
-  for (const Isa isa : kIsas) {
-    if (isa_available(isa)) list.push_back(isa);
-  }
-  return list;
-}
-
 /// A matrix of random codes with factors of random sign and size.
 struct Matrix {
-  TypeCase type;
+  WeightType type;
   int64_t rows;
   int64_t cols;
   std::vector<std::byte> bytes;
 
-  Matrix(const TypeCase& type_case, int64_t n_rows, int64_t n_cols, uint32_t seed)
+  Matrix(const WeightType& type_case, int64_t n_rows, int64_t n_cols, uint32_t seed)
       : type(type_case), rows(n_rows), cols(n_cols) {
     const DTypeInfo& info = dtype_info(type.type);
     bytes.resize(static_cast<size_t>(rows) * dtype_row_bytes(type.type, cols));
@@ -66,21 +41,14 @@ struct Matrix {
         const uint16_t value = f32_to_bf16(normal(random));
         std::memcpy(&bytes[at], &value, 2);
       }
-      for (const int offset : type.f16_at) {
+      for (const size_t offset : type.f16_at) {
         const uint16_t value = f32_to_f16(normal(random));
-        std::memcpy(&bytes[at + static_cast<size_t>(offset)], &value, 2);
+        std::memcpy(&bytes[at + offset], &value, 2);
       }
     }
   }
 
-  TensorView view() const {
-    return {.name = "w",
-            .type = type.type,
-            .n_dims = 2,
-            .ne = {cols, rows, 1, 1},
-            .data = bytes.data(),
-            .bytes = bytes.size()};
-  }
+  TensorView view() const { return matrix_view(type.type, rows, cols, bytes); }
 };
 
 std::vector<float> random_input(int64_t count, uint32_t seed) {
@@ -158,7 +126,7 @@ void expect_near(const Expected& e, const std::vector<float>& got, const std::st
   }
 }
 
-std::string label(const TypeCase& t, Isa isa, Activations activations, int64_t rows, int64_t cols,
+std::string label(const WeightType& t, Isa isa, Activations activations, int64_t rows, int64_t cols,
                   int64_t n) {
   return std::string(dtype_info(t.type).name) +
          (activations == Activations::kInt8 ? " x int8 " : " x int16 ") +
@@ -171,7 +139,7 @@ std::string label(const TypeCase& t, Isa isa, Activations activations, int64_t r
 TEST(Matmul, EveryFormatAndIsaMatchesReference) {
   const IsaScope restore;
   ThreadPool pool(2);
-  for (const TypeCase& t : type_cases()) {
+  for (const WeightType& t : weight_types()) {
     const int block = dtype_info(t.type).block_elements;
     const std::vector<int64_t> widths = block == 1    ? std::vector<int64_t>{1, 37, 300}
                                         : block == 32 ? std::vector<int64_t>{32, 96, 544}
@@ -182,7 +150,7 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
         const std::vector<float> x = random_input(33 * cols, 7);
         for (const Activations activations : kBoth) {
           const Expected all = expect(m, x, 33, activations);
-          for (const Isa isa : isas()) {
+          for (const Isa isa : available_isas()) {
             force_isa(isa);
             const Weight weight = Weight::prepare(m.view(), activations, pool).value();
             for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
@@ -200,7 +168,7 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
   }
 }
 
-void check_rows_are_independent(const TypeCase& t, Activations activations) {
+void check_rows_are_independent(const WeightType& t, Activations activations) {
   ThreadPool one(1);
   ThreadPool three(3);
   const bool quantised = dtype_info(t.type).block_elements > 1;
@@ -209,7 +177,7 @@ void check_rows_are_independent(const TypeCase& t, Activations activations) {
   const Matrix m(t, 101, cols, 5);
   const std::vector<float> x = random_input(n * cols, 11);
   std::vector<float> across_isas;
-  for (const Isa isa : isas()) {
+  for (const Isa isa : available_isas()) {
     if (isa == Isa::kReference) continue;
     force_isa(isa);
     const Weight weight = Weight::prepare(m.view(), activations, one).value();
@@ -234,7 +202,7 @@ void check_rows_are_independent(const TypeCase& t, Activations activations) {
 // other products of the same call; quantised products are the same on every fast instruction set.
 TEST(Matmul, RowsAreBitwiseIndependent) {
   const IsaScope restore;
-  for (const TypeCase& t : type_cases()) {
+  for (const WeightType& t : weight_types()) {
     for (const Activations activations : kBoth) {
       check_rows_are_independent(t, activations);
       if (HasFatalFailure()) return;
@@ -250,7 +218,7 @@ TEST(Matmul, GroupsBiasesAndStrides) {
   const Matrix a({DType::kQ4_K, {0, 2}}, 40, cols, 1);
   const Matrix b({DType::kQ6_K, {208}}, 70, cols, 2);
   const std::vector<float> bias = random_input(70, 3);
-  for (const Isa isa : isas()) {
+  for (const Isa isa : available_isas()) {
     force_isa(isa);
     const Weight wa = Weight::prepare(a.view(), Activations::kInt8, pool).value();
     const Weight wb = Weight::prepare(b.view(), Activations::kInt16, pool).value();
@@ -297,11 +265,11 @@ TEST(Matmul, ExtremeActivations) {
     at(4) = i % 2 == 0 ? 1e-25f : -1e-25f;
     at(5) = 127.0f * (i % 64 < 32 ? 1.0f : -1.0f);
   }
-  for (const TypeCase& t : type_cases()) {
+  for (const WeightType& t : weight_types()) {
     const Matrix m(t, 50, cols, 9);
     for (const Activations activations : kBoth) {
       const Expected e = expect(m, x, n, activations);
-      for (const Isa isa : isas()) {
+      for (const Isa isa : available_isas()) {
         force_isa(isa);
         const Weight weight = Weight::prepare(m.view(), activations, pool).value();
         expect_near(e, multiply(weight, x, n, pool), label(t, isa, activations, 50, cols, n));
@@ -312,21 +280,21 @@ TEST(Matmul, ExtremeActivations) {
 }
 
 /// All codes and scales of `fill`, the f16 factors `factor`.
-Matrix extreme_matrix(const TypeCase& t, int64_t cols, int fill, float factor) {
+Matrix extreme_matrix(const WeightType& t, int64_t cols, int fill, float factor) {
   Matrix m(t, 17, cols, 1);
   std::memset(m.bytes.data(), fill, m.bytes.size());
   const auto block = static_cast<size_t>(dtype_info(t.type).block_bytes);
   for (size_t at = 0; at < m.bytes.size(); at += block) {
     if (t.type == DType::kMXFP4) m.bytes[at] = static_cast<std::byte>(factor == 0 ? 1 : 200);
-    for (const int offset : t.f16_at) {
+    for (const size_t offset : t.f16_at) {
       const uint16_t bits = f32_to_f16(factor);
-      std::memcpy(&m.bytes[at + static_cast<size_t>(offset)], &bits, 2);
+      std::memcpy(&m.bytes[at + offset], &bits, 2);
     }
   }
   return m;
 }
 
-void check_extreme_weights(const TypeCase& t, Activations activations, ThreadPool& pool) {
+void check_extreme_weights(const WeightType& t, Activations activations, ThreadPool& pool) {
   const int64_t cols = 256;
   // The second row's activations are all at the ends of their range, where sums are largest.
   std::vector<float> x = random_input(2 * cols, 8);
@@ -345,7 +313,7 @@ void check_extreme_weights(const TypeCase& t, Activations activations, ThreadPoo
       for (double& tolerance : e.tolerance) {
         tolerance += size * 256 * 64 * peak * cols * std::ldexp(1.0, -24);
       }
-      for (const Isa isa : isas()) {
+      for (const Isa isa : available_isas()) {
         force_isa(isa);
         const Weight weight = Weight::prepare(m.view(), activations, pool).value();
         expect_near(e, multiply(weight, x, 2, pool),
@@ -361,7 +329,7 @@ void check_extreme_weights(const TypeCase& t, Activations activations, ThreadPoo
 TEST(Matmul, ExtremeWeights) {
   const IsaScope restore;
   ThreadPool pool(1);
-  for (const TypeCase& t : type_cases()) {
+  for (const WeightType& t : weight_types()) {
     if (dtype_info(t.type).block_elements == 1) continue;
     for (const Activations activations : kBoth) {
       check_extreme_weights(t, activations, pool);
@@ -378,10 +346,10 @@ TEST(Matmul, NonFiniteActivationsStayInTheirRow) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
         -std::numeric_limits<float>::infinity()}) {
-    for (const TypeCase& t : type_cases()) {
+    for (const WeightType& t : weight_types()) {
       const Matrix m(t, 20, cols, 2);
       std::vector<float> x = random_input(3 * cols, 6);
-      for (const Isa isa : isas()) {
+      for (const Isa isa : available_isas()) {
         force_isa(isa);
         const Activations activations = t.f16_at.size() > 1 ? kBoth[0] : kBoth[1];
         const Weight weight = Weight::prepare(m.view(), activations, pool).value();
@@ -423,7 +391,7 @@ TEST(Matmul, BorrowsThePackedForm) {
   ThreadPool pool(2);
   const Matrix m({DType::kQ4_K, {0, 2}}, 40, 512, 1);
   const std::vector<float> x = random_input(3 * 512, 4);
-  for (const Isa isa : isas()) {
+  for (const Isa isa : available_isas()) {
     force_isa(isa);
     const Weight own = Weight::prepare(m.view(), Activations::kInt8, pool).value();
     const std::vector<uint8_t> copy(own.packed_bytes().begin(), own.packed_bytes().end());

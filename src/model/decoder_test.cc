@@ -8,7 +8,6 @@
 namespace hadal {
 namespace {
 
-using testing_model::available_isas;
 using testing_model::GgufBuilder;
 using testing_model::load_built;
 using testing_model::load_from;

@@ -225,7 +225,10 @@ TEST(PackedImage, SameLogits) {
   const GgufFile file = GgufFile::from_memory(bytes).value();
   ThreadPool pool(2);
   const auto packed = Model::load(file, {}, pool).value();
-  if (packed->packed_parts().empty()) GTEST_SKIP() << "this machine packs nothing";
+  if (current_isa() == Isa::kReference) {  // reads the file's own form: there is nothing to keep
+    EXPECT_TRUE(packed->packed_parts().empty());
+    return;
+  }
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, packed->packed_parts(), kGo).ok());
   const auto image = PackedImage::open(directory.file(), kSource, pool).value();
   LoadOptions options;

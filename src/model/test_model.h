@@ -137,14 +137,6 @@ inline GgufBuilder tiny_model(const std::string& arch = "llama") {
   return b;
 }
 
-inline std::vector<Isa> available_isas() {
-  std::vector<Isa> out;
-  for (Isa isa : kIsas) {
-    if (isa_available(isa)) out.push_back(isa);
-  }
-  return out;
-}
-
 /// Sequences of tokens and the keys and values computed for them so far. Pages are dealt out from
 /// the end of the pool, so that neighbours in a sequence are not neighbours in memory.
 class Runner {

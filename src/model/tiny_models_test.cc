@@ -11,7 +11,6 @@
 namespace hadal {
 namespace {
 
-using testing_model::available_isas;
 using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::Runner;

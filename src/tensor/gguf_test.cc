@@ -304,7 +304,9 @@ TEST(GgufOpen, MissingFilesAndFolders) {
 // Goal: a real model file opens, its vocabulary is there and its weights are sane numbers.
 TEST(GgufRealFile, OpensAndDecodes) {
   const char* path = std::getenv("HADAL_TEST_MODEL");
-  if (path == nullptr) GTEST_SKIP() << "HADAL_TEST_MODEL names no GGUF file";
+  if (path == nullptr)
+    GTEST_SKIP() << "SKIPPED: HADAL_TEST_MODEL names no GGUF file; `python3 "
+                    "tools/fetch_test_data.py` brings one, ./test names it";
   auto opened = GgufFile::open(path);
   ASSERT_TRUE(opened.ok()) << opened.error().text();
   const GgufFile file = std::move(opened).value();

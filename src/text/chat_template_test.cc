@@ -97,8 +97,8 @@ TEST(ChatTemplate, ModelTemplatesEqualJinja2) {
   const std::filesystem::path root = HADAL_SOURCE_DIR;
   const std::filesystem::path directory = root / "../shared/data/templates";
   if (!std::filesystem::exists(directory)) {
-    std::printf("SKIPPED: no model templates at ../shared/data/templates\n");
-    GTEST_SKIP() << "no model templates at ../shared/data/templates";
+    GTEST_SKIP() << "SKIPPED: no model templates at ../shared/data/templates, which lie beside a "
+                    "developer's checkout only; the templates of testdata/ are tested";
   }
   const json::array conversations = testdata("template_conversations.json");
   const json::array rows = testdata("template_digests.json");

@@ -39,7 +39,7 @@ def keys(run, *names):
 def real_model():
     path = os.environ.get("HADAL_TEST_MODEL", "")
     if not path or not pathlib.Path(path).exists():
-        raise Skip("HADAL_TEST_MODEL names no model file")
+        raise Skip("HADAL_TEST_MODEL names no model file; `python3 tools/fetch_test_data.py` brings one, ./test names it")
     return path
 
 

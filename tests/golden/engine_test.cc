@@ -102,7 +102,9 @@ TEST(EngineGolden, TinyModelsGiveTheSameTokensAloneAndInABatch) {
 TEST(EngineGolden, StarterModelGivesTheSameTokensAloneAndInABatch) {
   const char* path = std::getenv("HADAL_TEST_MODEL");
   if (path == nullptr || *path == '\0') {
-    GTEST_SKIP() << "HADAL_TEST_MODEL names no file: engine not checked with real weights";
+    GTEST_SKIP()
+        << "SKIPPED: HADAL_TEST_MODEL names no file, so the engine is not checked with real "
+           "weights; `python3 tools/fetch_test_data.py` brings one, ./test names it";
   }
   expect_same_alone_and_together(path);
 }

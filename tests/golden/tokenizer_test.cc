@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 const fs::path kRoot = HADAL_SOURCE_DIR;
 const fs::path kTestData = kRoot / "build/testdata";
+constexpr const char* kBringsThem = "`python3 tools/fetch_test_data.py` brings them";
 
 std::string read_all(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -200,14 +201,15 @@ TEST(TokenizerGolden, EqualsReferences) {
     }
     ++compared;
   }
-  if (compared == 0) GTEST_SKIP() << "no vocabularies in " << kTestData;
+  if (compared == 0)
+    GTEST_SKIP() << "SKIPPED: no vocabularies in " << kTestData << "; " << kBringsThem;
 }
 
 // Goal: markers become ids only where the template wrote them; the same bytes from a caller are
 // text, and text on both sides of the border is still cut as one.
 TEST(TokenizerGolden, SpecialsOnlyFromTheTemplate) {
   const fs::path path = kTestData / "deepseek-v3.gguf";
-  if (!fs::exists(path)) GTEST_SKIP() << "no " << path;
+  if (!fs::exists(path)) GTEST_SKIP() << "SKIPPED: no " << path << "; " << kBringsThem;
   auto loaded = load(path, "");
   ASSERT_TRUE(loaded.ok()) << loaded.error().text();
   const Tokenizer& t = *loaded.value();
@@ -234,7 +236,9 @@ struct SharedFile {
 // Goal: the public vectors (46 strings each), where this checkout has them beside it.
 TEST(TokenizerGolden, PublicVectors) {
   const fs::path shared = kRoot.parent_path() / "shared/data/tokenizer";
-  if (!fs::exists(shared)) GTEST_SKIP() << "SKIPPED public tokenizer vectors: no " << shared;
+  if (!fs::exists(shared))
+    GTEST_SKIP() << "SKIPPED: no public vectors at " << shared
+                 << ", which lie beside a developer's checkout only";
   const std::vector<SharedFile> files = {
       {"ggml-vocab-gpt-2.gguf", shared / "ggml-vocab-gpt-2.gguf"},
       {"ggml-vocab-deepseek-llm.gguf", shared / "ggml-vocab-deepseek-llm.gguf"},

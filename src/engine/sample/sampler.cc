@@ -52,7 +52,10 @@ Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_
   prompt_ids_.erase(std::unique(prompt_ids_.begin(), prompt_ids_.end()), prompt_ids_.end());
 }
 
-Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId> masked) {
+namespace {
+
+/// The largest logit, after a check and with +inf cut to a number.
+Result<RowScan> checked_row(std::span<float> logits) {
   RowScan row = scan_row(logits);
   if (row.has_nan) return Error{Code::kInternal, "the model computed logits that are not numbers"};
   if (row.max > kLargest) {
@@ -60,6 +63,13 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
     row.max = kLargest;
   }
   if (row.max == kBanned) return Error{Code::kInternal, "the model ruled out every token"};
+  return row;
+}
+
+}  // namespace
+
+Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId> masked) {
+  TRY(RowScan row, checked_row(logits));
 
   Sampled out;
   const float model_max = row.max;
@@ -84,13 +94,7 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
 }
 
 Result<Sampled> Sampler::score(std::span<float> logits, TokenId id) {
-  RowScan row = scan_row(logits);
-  if (row.has_nan) return Error{Code::kInternal, "the model computed logits that are not numbers"};
-  if (row.max > kLargest) {
-    for (float& x : logits) x = x > kLargest ? kLargest : x;
-    row.max = kLargest;
-  }
-  if (row.max == kBanned) return Error{Code::kInternal, "the model ruled out every token"};
+  TRY(RowScan row, checked_row(logits));
   Sampled out;
   out.id = id;
   report(logits, row.max, out);

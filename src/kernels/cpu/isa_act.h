@@ -12,6 +12,35 @@ struct ActSide {
   static constexpr int kNegatedSums = 16;
 };
 
+/// 32 bytes, the columns in order.
+struct ByteColumns {
+  static constexpr float kMax = 127.0f;
+  static constexpr int kCodes = 32;
+  static constexpr int kBytes = 64;
+  static constexpr bool kFoldsBias = true;
+
+  static HADAL_INLINE void store(const I* v, uint8_t* codes) { store_low_bytes(v, codes); }
+};
+
+/// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
+struct SplitColumns {
+  static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
+  static constexpr int kCodes = 64;
+  static constexpr bool kFoldsBias = false;
+
+  static HADAL_INLINE void store(const I* v, uint8_t* codes) {
+    I high[32 / kLanes];
+    I low[32 / kLanes];
+    HADAL_UNROLL
+    for (int i = 0; i < 32 / kLanes; ++i) {
+      high[i] = shift_right_int<8>(add_int(v[i], splat_int(128)));
+      low[i] = sub_int(v[i], shift_left_int(high[i], 8));
+    }
+    store_low_bytes(high, codes);
+    store_low_bytes(low, codes + 32);
+  }
+};
+
 #if HADAL_ISA_NEON
 
 #include "kernels/cpu/isa_act_neon.h"
@@ -192,15 +221,8 @@ HADAL_INLINE void add_products(Codes codes, Columns x, I sum[V][C]) {
 
 #endif
 
-/// The columns in order.
-struct Act8 {
+struct Act8 : ByteColumns {
   using Form = ByteForm;
-  static constexpr float kMax = 127.0f;
-  static constexpr int kCodes = 32;
-  static constexpr int kBytes = 64;
-  static constexpr bool kFoldsBias = true;
-
-  static HADAL_INLINE void store(const I* v, uint8_t* codes) { store_low_bytes(v, codes); }
 
   /// Adds groups [g0, g0 + n) of one block to sum[vector][column].
   template <int kBits, int g0, int n, int V, int C, typename Codes, typename Columns>
@@ -211,26 +233,10 @@ struct Act8 {
 
 #if HADAL_ISA_VNNI
 
-/// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
-struct Act16 {
+struct Act16 : SplitColumns {
   using Form = ByteForm;
-  static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
-  static constexpr int kCodes = 64;
   static constexpr int kBytes = 80;
-  static constexpr bool kFoldsBias = false;
 
-  static HADAL_INLINE void store(const I* v, uint8_t* codes) {
-    I high[32 / kLanes];
-    HADAL_UNROLL
-    for (int i = 0; i < 32 / kLanes; ++i) {
-      high[i] = shift_right_int<8>(add_int(v[i], splat_int(128)));
-    }
-    I low[32 / kLanes];
-    HADAL_UNROLL
-    for (int i = 0; i < 32 / kLanes; ++i) low[i] = sub_int(v[i], shift_left_int(high[i], 8));
-    store_low_bytes(high, codes);
-    store_low_bytes(low, codes + 32);
-  }
   /// Like Act8's; the sums start at zero.
   template <int kBits, int g0, int n, int V, int C, typename Codes, typename Columns>
   static HADAL_INLINE void add(Codes codes, Columns x, I sum[V][C]) {

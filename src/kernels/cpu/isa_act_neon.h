@@ -32,16 +32,6 @@ HADAL_INLINE int8x16_t load_columns(const uint8_t* p) {
   return vreinterpretq_s8_u8(vld1q_u8(p));
 }
 
-/// The low bytes of 32 values, in order.
-HADAL_INLINE void store_low_bytes(const I v[8], uint8_t* out) {
-  HADAL_UNROLL
-  for (int i = 0; i < 2; ++i) {
-    const int16x8_t a = vcombine_s16(vmovn_s32(v[4 * i]), vmovn_s32(v[4 * i + 1]));
-    const int16x8_t b = vcombine_s16(vmovn_s32(v[4 * i + 2]), vmovn_s32(v[4 * i + 3]));
-    store_bytes(out + 16 * i, vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(a), vmovn_s16(b))));
-  }
-}
-
 /// The unpacked form of a block's codes: 512 bytes.
 struct ByteForm {
   static constexpr int bytes(int) { return 512; }
@@ -74,15 +64,8 @@ HADAL_INLINE int8x16_t load_pair(const uint8_t* a, const uint8_t* b) {
 }
 #endif
 
-/// In the order of columns.
-struct Act8 {
+struct Act8 : ByteColumns {
   using Form = ByteForm;
-  static constexpr float kMax = 127.0f;
-  static constexpr int kCodes = 32;
-  static constexpr int kBytes = 64;
-  static constexpr bool kFoldsBias = true;
-
-  static HADAL_INLINE void store(const I v[8], uint8_t* codes) { store_low_bytes(v, codes); }
 
   /// start + sum of code * x over groups [g0, g0 + n).
   template <int g0, int n>
@@ -173,21 +156,10 @@ struct Act8 {
 #endif
 };
 
-/// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
-struct Act16 {
+struct Act16 : SplitColumns {
   using Form = ByteForm;
-  static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
-  static constexpr int kCodes = 64;
   static constexpr int kBytes = 96;
-  static constexpr bool kFoldsBias = false;
 
-  static HADAL_INLINE void store(const I v[8], uint8_t* codes) {
-    I high[8];
-    HADAL_UNROLL
-    for (int i = 0; i < 8; ++i) high[i] = vrshrq_n_s32(v[i], 8);
-    store_low_bytes(high, codes);
-    store_low_bytes(v, codes + 32);
-  }
   template <int g0, int n>
   static HADAL_INLINE I dot(const B w[8], const uint8_t* x, I start) {
     const I high = Act8::dot<g0, n>(w, x, splat_int(0));

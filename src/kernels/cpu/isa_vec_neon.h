@@ -66,6 +66,13 @@ HADAL_INLINE I splat_int(int32_t x) {
 HADAL_INLINE I shift_left_by(I x, int n) {
   return vshlq_s32(x, vdupq_n_s32(n));
 }
+HADAL_INLINE I sub_int(I a, I b) {
+  return vsubq_s32(a, b);
+}
+template <int n>
+HADAL_INLINE I shift_right_int(I x) {
+  return vshrq_n_s32(x, n);
+}
 HADAL_INLINE I shift_left_int(I x, int n) {
   return shift_left_by(x, n);
 }
@@ -163,4 +170,14 @@ HADAL_INLINE F unpack_low_pairs(F a, F b) {
 }
 HADAL_INLINE F unpack_high_pairs(F a, F b) {
   return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+
+/// The low bytes of 32 values, in order.
+HADAL_INLINE void store_low_bytes(const I v[8], uint8_t* out) {
+  HADAL_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    const int16x8_t a = vcombine_s16(vmovn_s32(v[4 * i]), vmovn_s32(v[4 * i + 1]));
+    const int16x8_t b = vcombine_s16(vmovn_s32(v[4 * i + 2]), vmovn_s32(v[4 * i + 3]));
+    store_bytes(out + 16 * i, vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(a), vmovn_s16(b))));
+  }
 }

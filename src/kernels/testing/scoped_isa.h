@@ -1,8 +1,21 @@
 #pragma once
-/// For tests: the instruction set that was in force comes back at the end of a scope.
+/// For tests: the instruction sets of this machine; a scope that restores the one in force.
+#include <vector>
+
+#include <gtest/gtest.h>
+
 #include "kernels/kernels.h"
 
 namespace hadal {
+
+/// The reference first.
+inline std::vector<Isa> available_isas() {
+  std::vector<Isa> out;
+  for (const Isa isa : kIsas) {
+    if (isa_available(isa)) out.push_back(isa);
+  }
+  return out;
+}
 
 class IsaScope {
  public:
@@ -15,5 +28,15 @@ class IsaScope {
  private:
   Isa before_;
 };
+
+/// Calls body() with each instruction set of this machine in force.
+template <typename Body>
+void on_each_isa(Body&& body) {
+  for (const Isa isa : available_isas()) {
+    const IsaScope scope(isa);
+    SCOPED_TRACE(isa_name(isa));
+    body();
+  }
+}
 
 }  // namespace hadal
