@@ -15,12 +15,13 @@ namespace hadal {
 namespace {
 
 /// Options that cannot work are raised to the least that can: every running row needs one token of
-/// a step, or decoding rows could keep a prompt out for ever.
-EngineOptions usable(EngineOptions options) {
+/// a step, or decoding rows could keep a prompt out for ever; every sequence fits the pages alone.
+EngineOptions usable(EngineOptions options, const KvLayout& layout) {
   options.n_ctx = std::max<int64_t>(options.n_ctx, 2);
   options.max_batch = std::max(options.max_batch, 1);
   options.max_queue = std::max(options.max_queue, 1);
   options.max_step_tokens = std::max(options.max_step_tokens, options.max_batch);
+  options.n_ctx = std::min(options.n_ctx, kv_pages(options, layout) * kKvPageTokens);
   return options;
 }
 
@@ -69,7 +70,7 @@ Status check(const GenerateRequest& request, int64_t n_vocab, int64_t n_ctx) {
 struct Engine::State {
   State(ForwardModel& model_in, const EngineOptions& options_in, Env& env_in)
       : model(model_in),
-        options(usable(options_in)),
+        options(usable(options_in, model.kv_layout())),
         env(env_in),
         inbox(options.max_queue),
         scheduler(model, options, env, inbox),
@@ -98,6 +99,7 @@ void Engine::State::loop() {
   }
   scheduler.cancel_all();
   scheduler.check_integrity();
+  scheduler.offer_cached();
 }
 
 void Engine::State::end_waiting(std::unique_ptr<Row> row) {

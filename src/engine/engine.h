@@ -19,12 +19,21 @@
 
 namespace hadal {
 
+class PageTier;
+
 struct EngineOptions {
   int64_t n_ctx = 4096;  ///< positions per sequence (prompt + output)
   int max_batch = 8;     ///< sequences that run at once
   /// Rows per forward pass; long prompts are cut into chunks. Raised to max_batch when below.
   int max_step_tokens = 512;
   int max_queue = 256;  ///< requests waiting; beyond: kExhausted
+  /// Memory for keys and values, in whole pages; 0: what max_batch full contexts take. Less than
+  /// one context makes n_ctx smaller.
+  uint64_t kv_bytes = 0;
+  /// Share of the pages that one tenant's prefixes may keep; requests without a tenant have no cap.
+  double tenant_share = 0.5;
+  std::string model_fingerprint = {};  ///< part of the names under which `tier` keeps pages
+  PageTier* tier = nullptr;  ///< where pages go that leave memory; must outlive the engine
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
@@ -41,6 +50,7 @@ struct FinishEvent {
   FinishReason reason = FinishReason::kStop;
   std::string error;  ///< for kError: one sentence
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;      ///< of the prompt: keys and values were found, not computed
   int64_t completion_tokens = 0;  ///< tokens sampled, the one that ended generation included
   int64_t queue_micros = 0;    ///< submit to first forward pass (or to the end, if there was none)
   int64_t prefill_micros = 0;  ///< first forward pass to first token (or to the end)
@@ -70,6 +80,21 @@ struct GenerateRequest {
   /// End-of-generation ids of the vocabulary and the caller's own; unknown ids never match.
   std::vector<TokenId> stop_ids;
   bool prompt_logprobs = false;  ///< needs sampling.top_logprobs >= 0; costs a head per token
+  /// Salt of the prefix cache: requests share keys and values with those of the same tenant only.
+  std::string tenant = {};
+};
+
+/// Pages of keys and values. Totals since start where unsigned.
+struct KvStats {
+  int64_t pages = 0;
+  int64_t pages_free = 0;
+  int64_t pages_cached = 0;  ///< full ones that later requests can find, in use or not
+  int64_t page_tokens = 0;
+  uint64_t lookups = 0;
+  uint64_t lookup_tokens = 0;  ///< in whole pages
+  uint64_t hit_tokens = 0;
+  uint64_t evictions = 0;    ///< pages
+  uint64_t preemptions = 0;  ///< rows that were parked for want of pages
 };
 
 /// Counters for /health and metrics; all totals since start.
@@ -80,6 +105,7 @@ struct EngineStats {
   uint64_t prompt_tokens = 0;      ///< computed
   uint64_t completion_tokens = 0;  ///< sampled
   uint64_t steps = 0;              ///< forward passes
+  KvStats kv;
 };
 
 /// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows

@@ -94,6 +94,12 @@ void Inbox::report(const StepCounts& counts) {
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.completion_tokens += counts.completion_tokens;
   stats_.steps += counts.steps;
+  stats_.kv = counts.kv;
+}
+
+void Inbox::pause(std::chrono::microseconds timeout) {
+  MutexLock lock(mu_);
+  if (!has_work()) work_.wait_for(mu_, timeout);
 }
 
 }  // namespace hadal

@@ -25,6 +25,7 @@ struct StepCounts {
   uint64_t prompt_tokens = 0;
   uint64_t completion_tokens = 0;
   uint64_t steps = 0;
+  KvStats kv;  ///< as it is now
 };
 
 /// A request is live from push() to retire(), and open until close(): between the two its sink
@@ -51,6 +52,8 @@ class Inbox {
   void retire(RequestId id, bool was_waiting);
   void close();
   void report(const StepCounts& counts);
+  /// Waits for work from outside, not longer than `timeout`: nothing else can be done.
+  void pause(std::chrono::microseconds timeout);
 
  private:
   bool has_work() const REQUIRES(mu_) { return stop_ || !waiting_.empty() || !cancelled_.empty(); }
