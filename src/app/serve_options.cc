@@ -65,6 +65,10 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_type) && kv_type_from(o.kv_type).ok();
      }},
+    {"kv-memory",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_memory) && parse_bytes(o.kv_memory).has_value();
+     }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
@@ -123,6 +127,16 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
       ->check(CLI::Range(1, 256))
       ->type_name("N");
   add_kv_option(command, o.kv_type);
+  command
+      .add_option(
+          "--kv-memory", o.kv_memory,
+          "memory for keys and values, of running requests and of prefixes kept for later "
+          "ones, such as 4GiB (default: what all --parallel requests can fill, at most half "
+          "of the machine's)")
+      ->check([](const std::string& text) {
+        return parse_bytes(text).has_value() ? "" : "'" + text + "' is no size such as 4GiB";
+      })
+      ->type_name("SIZE");
   command
       .add_option("--log-level", o.log_level,
                   "debug, info (default: one line per request), warn or error")

@@ -21,6 +21,7 @@ struct ServeOptions {
   int64_t ctx = 0;    ///< 0: what the model was trained on, at most 8192
   int parallel = 8;   ///< requests answered at once
   std::string kv_type = "f16";
+  std::string kv_memory;  ///< a size; empty: what all requests can fill, within reason
   std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;

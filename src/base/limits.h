@@ -65,6 +65,7 @@ inline constexpr int kPrompts = 256;  // of one completions request, times n
 inline constexpr int kStopStrings = 16;
 inline constexpr size_t kStopStringBytes = 256;
 inline constexpr size_t kStopIds = 256;
+inline constexpr size_t kCacheSaltBytes = 256;
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
 inline constexpr int kQueuedRequests = 256;

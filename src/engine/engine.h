@@ -44,6 +44,7 @@ struct TokenEvent {
   TokenId id = kNoToken;
   float logprob = 0;                   ///< natural log; set when sampling.top_logprobs >= 0
   std::vector<TokenLogprob> top = {};  ///< most likely first; filled when asked for
+  int64_t cached_tokens = 0;           ///< of the prompt, as in FinishEvent
 };
 
 struct FinishEvent {

@@ -119,7 +119,11 @@ void append_usage(std::string& out, const Usage& usage) {
   out += "{\"prompt_tokens\":" + std::to_string(usage.prompt_tokens);
   out += ",\"completion_tokens\":" + std::to_string(usage.completion_tokens);
   out += ",\"total_tokens\":" + std::to_string(usage.prompt_tokens + usage.completion_tokens);
-  out += ",\"prompt_tokens_details\":{\"cached_tokens\":0}";
+  out +=
+      ",\"prompt_tokens_details\":{\"cached_tokens\":" + std::to_string(usage.cached_tokens) + "}";
+  out += ",\"prompt_cache_hit_tokens\":" + std::to_string(usage.cached_tokens);
+  out +=
+      ",\"prompt_cache_miss_tokens\":" + std::to_string(usage.prompt_tokens - usage.cached_tokens);
   out += ",\"completion_tokens_details\":{\"reasoning_tokens\":" +
          std::to_string(usage.reasoning_tokens) + "}}";
 }
@@ -157,6 +161,7 @@ GenerateRequest Generation::request_for(const Choice& choice) const {
   // Choices of one seeded request differ from each other, and are the same every time.
   if (request.sampling.seed) *request.sampling.seed += static_cast<uint64_t>(choice.index);
   const int64_t room = model_.n_ctx - static_cast<int64_t>(request.prompt.size());
+  request.tenant = params.cache_salt;
   request.prompt_logprobs = params.echo && params.logprobs;
   request.max_tokens = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
   request.min_tokens = std::min(params.min_tokens, request.max_tokens);
@@ -217,6 +222,7 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   if (choice.done || plan_.params.prompt_only) return out;
   ++choice.completion_tokens;
   choice.last_token = event.id;
+  choice.cached_tokens = event.cached_tokens;
   if (plan_.params.logprobs) {
     choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
   }
@@ -244,6 +250,7 @@ std::string Generation::on_finish(int index, const FinishEvent& event) {
     return out;
   }
   choice.timing = event;
+  choice.cached_tokens = event.cached_tokens;
   const bool nothing_new = plan_.params.prompt_only;
   choice.completion_tokens = nothing_new ? 0 : event.completion_tokens;
   const bool length = nothing_new || event.reason == FinishReason::kLength;
@@ -266,6 +273,13 @@ Usage Generation::usage() const {
   for (const auto& prompt : plan_.prompts) {
     usage.prompt_tokens += static_cast<int64_t>(prompt.size());
   }
+  // What one choice computed is cached for the next: the prompt counts once.
+  std::vector<int64_t> cached(plan_.prompts.size(), INT64_MAX);
+  for (const Choice& choice : choices_) {
+    int64_t& least = cached[static_cast<size_t>(choice.prompt)];
+    least = std::min(least, choice.cached_tokens);
+  }
+  for (const int64_t tokens : cached) usage.cached_tokens += tokens;
   for (const Choice& choice : choices_) {
     usage.completion_tokens += choice.completion_tokens;
     usage.reasoning_tokens += choice.output->reasoning_tokens();

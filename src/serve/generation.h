@@ -35,17 +35,19 @@ struct Choice {
   bool done = false;
   std::string finish_reason = {};  ///< "stop", "length", "cancelled"
   int64_t completion_tokens = 0;
-  int64_t text_offset = 0;  ///< streams: code points of the tokens whose logprobs were written
-  FinishEvent timing = {};  ///< the engine's figures, if it ended by itself
+  int64_t cached_tokens = 0;  ///< of the prompt
+  int64_t text_offset = 0;    ///< streams: code points of the tokens whose logprobs were written
+  FinishEvent timing = {};    ///< the engine's figures, if it ended by itself
 };
 
 struct Usage {
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  ///< of the prompt: not computed for this request
   int64_t completion_tokens = 0;
   int64_t reasoning_tokens = 0;
 };
 
-/// {"prompt_tokens":...,...} in OpenAI's shape.
+/// {"prompt_tokens":...,...} in OpenAI's shape, with DeepSeek's names for what the cache held.
 void append_usage(std::string& out, const Usage& usage);
 
 /// How a dialect writes results. Stream functions append what is to be sent; none may block.

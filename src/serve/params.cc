@@ -244,6 +244,12 @@ Checked read_structured_params(const json::object& body, int64_t n_vocab, Reques
   if (const json::value* bias = find_member(body, "logit_bias")) {
     if (Checked error = read_logit_bias(*bias, n_vocab, out)) return error;
   }
+  if (const json::value* salt = find_member(body, "cache_salt")) {
+    if (!salt->is_string() || salt->get_string().size() > limits::kCacheSaltBytes) {
+      return invalid_param("cache_salt", "'cache_salt' must be a string of at most 256 bytes.");
+    }
+    out.cache_salt.assign(salt->get_string().data(), salt->get_string().size());
+  }
   if (const json::value* options = find_member(body, "stream_options")) {
     if (!options->is_object()) {
       return invalid_param("stream_options", "'stream_options' must be an object.");

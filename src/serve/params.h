@@ -22,6 +22,7 @@ struct RequestParams {
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids = {};
   std::vector<std::string> stop = {};
+  std::string cache_salt = {};  ///< shares cached prefixes with requests of the same salt only
   int64_t n = 1;
   bool stream = false;
   bool include_usage = false;
@@ -57,7 +58,7 @@ std::span<const ParamRow> completion_params();
 
 /// Reads `rows` from `body`.
 Checked read_params(const json::object& body, std::span<const ParamRow> rows, RequestParams& out);
-/// Reads stop, stop_token_ids, logit_bias and stream_options.
+/// Reads stop, stop_token_ids, logit_bias, cache_salt and stream_options.
 Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out);
 
 /// An array of token ids within the vocabulary.

@@ -58,6 +58,15 @@ void Service::health(HttpRequest&&, const PeerRef& peer) {
     body["requests"] = stats.requests;
     body["prompt_tokens"] = stats.prompt_tokens;
     body["completion_tokens"] = stats.completion_tokens;
+    body["kv"] = {{"pages", stats.kv.pages},
+                  {"pages_free", stats.kv.pages_free},
+                  {"pages_cached", stats.kv.pages_cached},
+                  {"page_tokens", stats.kv.page_tokens},
+                  {"lookups", stats.kv.lookups},
+                  {"lookup_tokens", stats.kv.lookup_tokens},
+                  {"hit_tokens", stats.kv.hit_tokens},
+                  {"evictions", stats.kv.evictions},
+                  {"preemptions", stats.kv.preemptions}};
   }
   peer.reply({.body = to_json(body)});
 }

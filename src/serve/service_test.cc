@@ -176,6 +176,32 @@ TEST_F(ServiceTest, ChatAnswers) {
   EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").get_int64(), 0);
 }
 
+// Goal: what the prefix cache held is in the usage, also where a stop string ends the answer before
+// the engine does, and each prompt of a request counts once.
+TEST_F(ServiceTest, CachedTokensAreReportedAndTheSaltReachesTheEngine) {
+  backend_->set_cached(12);
+  const auto cached = [](const Reply& reply) {
+    const json::value& usage = reply.body.at("usage");
+    EXPECT_EQ(usage.at("prompt_cache_hit_tokens").get_int64() +
+                  usage.at("prompt_cache_miss_tokens").get_int64(),
+              usage.at("prompt_tokens").get_int64());
+    EXPECT_EQ(usage.at("prompt_cache_hit_tokens").get_int64(),
+              usage.at("prompt_tokens_details").at("cached_tokens").get_int64());
+    return usage.at("prompt_cache_hit_tokens").get_int64();
+  };
+  EXPECT_EQ(cached(ask("/v1/chat/completions", kHi)), 12);
+  EXPECT_EQ(backend_->last_request().tenant, "");
+  EXPECT_EQ(cached(ask("/v1/chat/completions",
+                       R"({"messages":[{"role":"user","content":"hi"}],"n":3,"stop":"ll",)"
+                       R"("cache_salt":"team 7"})")),
+            12);
+  EXPECT_EQ(backend_->last_request().tenant, "team 7");
+  EXPECT_EQ(cached(ask("/v1/completions", R"({"prompt":["abcdefghijklmno","bcdefghijklmnop"]})")),
+            24);
+  EXPECT_EQ(cached(ask("/generate", R"({"prompt":"abcdefghijklmno"})")), 12);
+  EXPECT_EQ(ask("/generate", R"({"prompt":"a","cache_salt":7})").status, 400);
+}
+
 TEST_F(ServiceTest, StreamHasTheGoldenShape) {
   answer_ = "Hi";
   std::vector<std::string> events =
@@ -200,6 +226,7 @@ TEST_F(ServiceTest, StreamHasTheGoldenShape) {
       events[4],
       head + R"(,"choices":[],"usage":{"prompt_tokens":18,"completion_tokens":3,"total_tokens":21,)"
              R"("prompt_tokens_details":{"cached_tokens":0},)"
+             R"("prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":18,)"
              R"("completion_tokens_details":{"reasoning_tokens":0}}})");
   EXPECT_EQ(events[5], "[DONE]");
 }

@@ -26,6 +26,8 @@ struct Row {
 
   int64_t prompt_tokens() const { return static_cast<int64_t>(request.prompt.size()); }
   int64_t total() const { return static_cast<int64_t>(tokens.size()); }
+  /// Of the prompt: present without being computed.
+  int64_t cached_tokens() const { return cached_tokens_; }
   /// Tokens that wait to be computed.
   int64_t pending() const { return total() - fed; }
   /// Only the last sampled token waits.

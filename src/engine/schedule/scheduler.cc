@@ -125,6 +125,7 @@ void Scheduler::step() {
   }
 
   counts_.steps += 1;
+  computed_at_ = env_.now_micros();
   size_t next_logits = 0;
   for (const Part& part : parts_) {
     if (!status.ok()) {
@@ -153,10 +154,19 @@ void Scheduler::start_waiting() {
   }
 }
 
-/// Asks for the pages of all its tokens, and one more for each row, which may need it soon.
+/// Pages that the rows will ask for soon: of the rest of their prompts, and one each to go on.
+int64_t Scheduler::owed_pages() const {
+  int64_t owed = 0;
+  for (const auto& row : rows_) {
+    const auto held = static_cast<int64_t>(row->kv.pages.size());
+    owed += std::max<int64_t>(kv_.pages_for(row->total()) - held, 0) + 1;
+  }
+  return owed;
+}
+
+/// Begins if there are pages for all its tokens and one more.
 bool Scheduler::start(Row& row) {
-  const int64_t slack = static_cast<int64_t>(rows_.size()) + 1;
-  const int64_t whole = kv_.pages_for(row.total()) + slack;
+  const int64_t whole = kv_.pages_for(row.total()) + 1 + owed_pages();
   const bool certain = rows_.empty() || kv_.available() >= whole;
   if (!certain && blocked_at_ == kv_.available()) return false;
   kv_.open(row.kv, row.request.tenant, row.prompt_tokens() + row.max_output);
@@ -308,10 +318,10 @@ void Scheduler::deliver(Row& row, std::span<float> logits) {
   Result<Sampled> sampled = row.sampler.sample(logits, row.masked());
   if (!sampled.ok()) return fail(row, logits, sampled.error().message);
   Sampled& choice = sampled.value();
-  row.sampled(choice.id, env_.now_micros());
+  row.sampled(choice.id, computed_at_);
   ++counts_.completion_tokens;
   if (row.ends_with(choice.id)) return end(row, FinishReason::kStop);
-  row.sink->on_token({choice.id, choice.logprob, std::move(choice.top)});
+  row.sink->on_token({choice.id, choice.logprob, std::move(choice.top), row.cached_tokens()});
   if (row.completion_tokens >= row.max_output) end(row, FinishReason::kLength);
 }
 

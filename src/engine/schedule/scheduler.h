@@ -60,6 +60,7 @@ class Scheduler {
   };
 
   void start_waiting();
+  int64_t owed_pages() const;
   bool start(Row& row);
   void continue_loading();
   void plan();
@@ -85,6 +86,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Row>> waiting_;  ///< oldest first; for pages
   int64_t blocked_at_ = -1;  ///< pages at hand when the oldest waiting row found them too few
   StepCounts counts_;        ///< not yet reported
+  int64_t computed_at_ = 0;  ///< end of the last forward pass
   // Of one step, kept to save allocations.
   std::vector<Part> parts_;
   std::vector<Row*> prefills_;

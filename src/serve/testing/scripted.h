@@ -92,6 +92,11 @@ class ScriptedBackend final : public TokenBackend {
     const std::lock_guard lock(mutex_);
     failure_ = std::move(error);
   }
+  /// So many tokens of each prompt are reported as cached from now on.
+  void set_cached(int64_t tokens) {
+    const std::lock_guard lock(mutex_);
+    cached_ = tokens;
+  }
   GenerateRequest last_request() {
     const std::lock_guard lock(mutex_);
     return last_;
@@ -129,6 +134,7 @@ class ScriptedBackend final : public TokenBackend {
   void answer(std::unique_lock<std::mutex>& lock, Job& job) {
     FinishEvent end;
     end.prompt_tokens = static_cast<int64_t>(job.request.prompt.size());
+    end.cached_tokens = cached_;
     const std::vector<TokenId> ids = script_(job.request);
     for (size_t i = 1; job.request.prompt_logprobs && i < job.request.prompt.size(); ++i) {
       job.sink->on_prompt_token({job.request.prompt[i], -0.25f, {{'a', -0.25f}}});
@@ -141,7 +147,7 @@ class ScriptedBackend final : public TokenBackend {
       if (end.reason != FinishReason::kStop) break;
       ++end.completion_tokens;
       if (ids[i] == kEndToken) break;
-      TokenEvent event{.id = ids[i], .logprob = -0.5f};
+      TokenEvent event{.id = ids[i], .logprob = -0.5f, .cached_tokens = cached_};
       for (int k = 0; k < job.request.sampling.top_logprobs; ++k) {
         event.top.push_back({static_cast<TokenId>('a' + k), -0.5f * static_cast<float>(k + 1)});
       }
@@ -162,6 +168,7 @@ class ScriptedBackend final : public TokenBackend {
   GenerateRequest last_;
   RequestId next_id_ = 0;
   size_t hold_ = SIZE_MAX;
+  int64_t cached_ = 0;
   bool full_ = false;
   bool ending_ = false;
   std::string failure_;
