@@ -8,18 +8,18 @@
 
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
-#include "engine/testing/fake_tier.h"
 #include "engine/testing/harness.h"
+#include "engine/testing/memory_tier.h"
 
 namespace hadal {
 namespace {
 
 using testing::expected_ids;
 using testing::FakeModel;
-using testing::FakeTier;
 using testing::Gate;
 using testing::make_prompt;
 using testing::make_request;
+using testing::MemoryTier;
 using testing::Received;
 using testing::RecordingSink;
 using testing::VirtualEnv;
@@ -261,7 +261,7 @@ TEST(Pages, WhatGaveNoNumbersIsNotFoundAgain) {
 TEST(PagesTier, EvictedPagesComeBackAndOutliveTheEngine) {
   FakeModel model;
   VirtualEnv env;
-  FakeTier tier(2);
+  MemoryTier tier(2);
   const EngineOptions options = {
       .n_ctx = 512, .max_batch = 2, .kv_bytes = bytes_of(6), .tier = &tier};
   const GenerateRequest a = make_request(4 * kPage + 1, 3, 1);
@@ -288,7 +288,7 @@ TEST(PagesTier, EvictedPagesComeBackAndOutliveTheEngine) {
 TEST(PagesTier, ARowThatLoadsHoldsUpNobody) {
   FakeModel model;
   VirtualEnv env;
-  FakeTier tier(1'000'000'000);  // never there
+  MemoryTier tier(1'000'000'000);  // never there
   const EngineOptions options = {.n_ctx = 512, .max_batch = 2, .tier = &tier};
   const GenerateRequest request = make_request(3 * kPage + 1, 3, 1);
   {
@@ -348,7 +348,7 @@ TEST(Pages, CancelInEveryState) {
 struct Mix {
   explicit Mix(uint32_t seed) : random(seed) {
     for (int i = 0; i < 10; ++i) {
-      GenerateRequest request = make_request(1, 1 + draw(3 * kPage), draw(1000));
+      GenerateRequest request = make_request(1, 1 + draw(5 * kPage), draw(1000));
       request.prompt = make_prompt(1 + draw(4 * kPage), draw(3));  // one of three beginnings
       const std::vector<TokenId> own = make_prompt(draw(2 * kPage), draw(4));
       request.prompt.insert(request.prompt.end(), own.begin(), own.end());
@@ -407,11 +407,11 @@ TEST(PagesMix, TokensDoNotDependOnWhereKeysAndValuesComeFrom) {
     Mix mix(seed);
     FakeModel model;
     VirtualEnv env;
-    FakeTier tier(mix.draw(3), mix.draw(5));
-    EngineOptions options = {.n_ctx = 10 * kPage,
+    MemoryTier tier(mix.draw(3), mix.draw(5));
+    EngineOptions options = {.n_ctx = 12 * kPage,
                              .max_batch = 1 + mix.draw(8),
                              .max_step_tokens = 4 + mix.draw(200),
-                             .kv_bytes = bytes_of(10 + mix.draw(20))};
+                             .kv_bytes = bytes_of(12 + mix.draw(12))};
     if (seed % 2 == 0) options.tier = &tier;
     {
       Engine engine(model, options, env);

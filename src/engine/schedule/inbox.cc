@@ -99,7 +99,7 @@ void Inbox::report(const StepCounts& counts) {
 
 void Inbox::pause(std::chrono::microseconds timeout) {
   MutexLock lock(mu_);
-  if (!has_work()) work_.wait_for(mu_, timeout);
+  if (!stop_ && cancelled_.empty()) work_.wait_for(mu_, timeout);
 }
 
 }  // namespace hadal

@@ -52,7 +52,7 @@ class Inbox {
   void retire(RequestId id, bool was_waiting);
   void close();
   void report(const StepCounts& counts);
-  /// Waits for work from outside, not longer than `timeout`: nothing else can be done.
+  /// Waits for a cancellation or the stop, not longer than `timeout`: nothing else can be done.
   void pause(std::chrono::microseconds timeout);
 
  private:

@@ -10,10 +10,11 @@
 
 namespace hadal::testing {
 
-class FakeTier : public PageTier {
+class MemoryTier : public PageTier {
  public:
   /// Fetches of a page that say "pending" first; every `lose_every`-th one is gone (0: none).
-  explicit FakeTier(int pending, int lose_every = 0) : pending_(pending), lose_every_(lose_every) {}
+  explicit MemoryTier(int pending, int lose_every = 0)
+      : pending_(pending), lose_every_(lose_every) {}
 
   void offer(const PageKey& key, std::span<const TokenId> tokens, std::span<const std::byte> bytes,
              uint32_t) override {
