@@ -48,7 +48,9 @@ bool Row::ends_with(TokenId token) const {
 }
 
 void Row::begin(int64_t now_micros) {
-  if (began_at_ < 0) began_at_ = now_micros;
+  if (began_at_ >= 0) return;
+  began_at_ = now_micros;
+  sink->on_begin();
 }
 
 void Row::sampled(TokenId token, int64_t now_micros) {
@@ -58,8 +60,10 @@ void Row::sampled(TokenId token, int64_t now_micros) {
   last_token_at_ = now_micros;
 }
 
-void Row::finish(FinishReason reason, std::string error, int64_t now_micros) {
+void Row::finish(FinishReason reason, std::string error, int64_t now_micros,
+                 int64_t retry_after_micros) {
   FinishEvent event;
+  event.retry_after_micros = retry_after_micros;
   event.reason = reason;
   event.error = std::move(error);
   event.prompt_tokens = prompt_tokens();

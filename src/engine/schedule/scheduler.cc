@@ -10,8 +10,6 @@
 namespace hadal {
 namespace {
 
-/// How long to wait for the tier when there is nothing else to do.
-constexpr std::chrono::microseconds kTierPause(200);
 /// Prompt tokens of one request that are scored in one step: each needs a row of logits.
 constexpr int64_t kScoredTokens = 32;
 
@@ -31,21 +29,6 @@ bool has_nan(std::span<const float> logits) {
 
 }  // namespace
 
-void share_budget(std::span<const int64_t> pending, int64_t budget, std::vector<int64_t>& shares) {
-  shares.clear();
-  if (pending.empty()) return;
-  const int64_t equal = budget / static_cast<int64_t>(pending.size());
-  for (int64_t tokens : pending) {
-    shares.push_back(std::min(tokens, equal));
-    budget -= shares.back();
-  }
-  for (size_t i = 0; i < shares.size() && budget > 0; ++i) {
-    const int64_t more = std::min(pending[i] - shares[i], budget);
-    shares[i] += more;
-    budget -= more;
-  }
-}
-
 int64_t kv_pages(const EngineOptions& options, const KvLayout& layout) {
   const int64_t per_context = (options.n_ctx + kKvPageTokens - 1) / kKvPageTokens;
   if (options.kv_bytes == 0) return per_context * options.max_batch;
@@ -64,6 +47,7 @@ Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env
                options.tenant_share * static_cast<double>(kv_pages(options, model.kv_layout()))),
            .fingerprint = options.model_fingerprint,
            .tier = options.tier}),
+      budget_(options),
       logits_(static_cast<size_t>(options.max_batch * model.n_vocab())) {
   const auto rows = static_cast<size_t>(options.max_batch);
   rows_.reserve(rows);
@@ -98,17 +82,17 @@ void Scheduler::cancel_all() {
   drop_ended();
 }
 
-void Scheduler::step() {
+bool Scheduler::step() {
   CHECK(busy());
+  const int64_t now = env_.now_micros();
   start_waiting();
   continue_loading();
   plan();
   if (parts_.empty()) {
     report();
-    return inbox_.pause(kTierPause);
+    return false;
   }
   fill_batch();
-  const int64_t now = env_.now_micros();
   for (const Part& part : parts_) part.row->begin(now);
 
   int64_t wanting = 0;
@@ -140,8 +124,10 @@ void Scheduler::step() {
     deliver_all(part, logits.subspan(next_logits * n_vocab, rows * n_vocab));
     next_logits += rows;
   }
+  if (status.ok()) learn(env_.now_micros() - now);
   report();
   drop_ended();
+  return true;
 }
 
 /// Oldest first, and none past one that must wait: who needs many pages gets them in the end.
@@ -195,21 +181,26 @@ void Scheduler::continue_loading() {
 void Scheduler::plan() {
   parts_.clear();
   prefills_.clear();
-  pending_.clear();
+  asks_.clear();
   claims_.clear();
-  int64_t budget = options_.max_step_tokens;
+  load_ = {};
+  DecodeLoad decode;
   for (const auto& row : rows_) {
     row->planned = 0;
     if (row->phase != RowPhase::kRunning) continue;
     if (row->decoding()) {
       row->planned = 1;
-      --budget;
+      ++decode.rows;
+      decode.reads += row->total();
+      decode.someone_waits = decode.someone_waits || row->request.priority != Priority::kBatch;
     } else if (const int64_t tokens = plan_prefill(*row); tokens > 0) {
       prefills_.push_back(row.get());
-      pending_.push_back(tokens);
+      asks_.push_back({tokens, row->fed, row->request.priority});
     }
   }
-  share_budget(pending_, budget, shares_);
+  gauges_.budget = budget_.prompt_tokens(asks_, decode);
+  shares_.resize(asks_.size());
+  share_budget(asks_, gauges_.budget, shares_);
   for (size_t i = 0; i < prefills_.size(); ++i) prefills_[i]->planned = shares_[i];
   reserve_pages();
   for (const auto& row : rows_) {
@@ -276,8 +267,22 @@ void Scheduler::park(size_t index) {
 
 void Scheduler::add_part(Row& row) {
   if (row.planned == 0) return;
+  if (row.decoding()) {
+    ++load_.decode_rows;
+    load_.decode_reads += row.total();
+  } else {
+    load_.prompt_tokens += row.planned;
+    load_.prompt_reads += prompt_reads(row.planned, row.fed);
+  }
   const int64_t first_wanted = std::max(row.fed, row.wants_from());
   parts_.push_back({&row, row.planned, std::max<int64_t>(row.fed + row.planned - first_wanted, 0)});
+}
+
+void Scheduler::learn(int64_t micros) {
+  budget_.observe(load_, micros);
+  gauges_.micros = micros;
+  gauges_.tokens = load_.prompt_tokens + load_.decode_rows;
+  gauges_.cost = budget_.model().costs();
 }
 
 void Scheduler::fill_batch() {
@@ -338,7 +343,7 @@ void Scheduler::end(Row& row, FinishReason reason, std::string error) {
   if (row.kv.open()) kv_.close(row.kv);
   row.phase = RowPhase::kEnded;
   report();
-  inbox_.retire(row.id, /*was_waiting=*/false);
+  inbox_.retire(row, /*was_waiting=*/false);
   row.finish(reason, std::move(error), env_.now_micros());
   inbox_.close();
 }
@@ -354,7 +359,7 @@ void Scheduler::report() {
   kv.lookup_tokens = tree.lookup_tokens;
   kv.hit_tokens = tree.hit_tokens;
   kv.evictions = tree.pools[0].evictions;
-  inbox_.report(counts_);
+  inbox_.report(counts_, gauges_);
   counts_ = {.kv = kv};
 }
 
