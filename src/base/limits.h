@@ -69,7 +69,7 @@ inline constexpr size_t kCacheSaltBytes = 256;
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
 inline constexpr int kQueuedRequests = 4096;             // most that may be configured
-inline constexpr int64_t kQueueMicros = 86'400'000'000;  // longest wait that may be asked for
+inline constexpr int64_t kQueueMicros = 86'400'000'000;  // longest wait that may be asked for: a day
 inline constexpr size_t kTenantBytes = 256;
 inline constexpr int kStreamTokens = 1 << 20;
 

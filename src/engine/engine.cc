@@ -35,7 +35,7 @@ Engine::Engine(ForwardModel& model, const EngineOptions& options, Env& env)
 
 Engine::~Engine() {
   CHECK(std::this_thread::get_id() != state_->thread.get_id());  // not from inside a sink
-  state_->loop.inbox().stop();
+  stop();
   state_->thread.join();
 }
 
@@ -59,6 +59,10 @@ void Engine::drain(int64_t timeout_micros) {
     const std::chrono::microseconds slice(std::clamp<int64_t>(left, 0, kSliceMicros));
     if (state_->loop.inbox().wait_until_idle(slice) || left <= 0) return;
   }
+}
+
+void Engine::stop() {
+  state_->loop.inbox().stop();
 }
 
 EngineStats Engine::stats() const {

@@ -158,6 +158,9 @@ class Engine {
   /// by a sink it does not wait.
   void drain(int64_t timeout_micros);
 
+  /// What runs and waits ends with kCancelled, new requests are refused. Does not wait.
+  void stop();
+
   EngineStats stats() const;
   const EngineOptions& options() const;
 

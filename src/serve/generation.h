@@ -116,6 +116,11 @@ class Generation {
 /// next.
 class GenerationHost : public PeerState {
  public:
+  /// The wait in the engine's queue is over for one of the choices.
+  virtual void on_begin(Exchange& exchange, uint64_t number) {
+    (void)exchange;
+    (void)number;
+  }
   virtual void on_token(Exchange& exchange, uint64_t number, int choice,
                         const TokenEvent& event) = 0;
   virtual void on_finish(Exchange& exchange, uint64_t number, int choice,

@@ -57,6 +57,15 @@ constexpr ParamRow kCommon[] = {
      [](RequestParams& p, const ParamValue& v) { p.min_tokens = v.integer; }},
     {"n", ParamKind::kInteger, 1, limits::kChoices,
      [](RequestParams& p, const ParamValue& v) { p.n = v.integer; }},
+    // As in vLLM the lower number comes first; there are three classes.
+    {"priority", ParamKind::kInteger, -2147483648.0, 2147483647,
+     [](RequestParams& p, const ParamValue& v) {
+       p.priority = v.integer < 0   ? Priority::kInteractive
+                    : v.integer > 0 ? Priority::kBatch
+                                    : Priority::kNormal;
+     }},
+    {"queue_timeout_ms", ParamKind::kInteger, 1, double(limits::kQueueMicros / 1000),
+     [](RequestParams& p, const ParamValue& v) { p.max_queue_micros = v.integer * 1000; }},
     {"ignore_eos", ParamKind::kBoolean, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.ignore_eos = v.boolean; }},
     {"stream", ParamKind::kBoolean, 0, 1,
@@ -189,6 +198,26 @@ Checked read_logit_bias(const json::value& value, int64_t n_vocab, RequestParams
   return std::nullopt;
 }
 
+/// OpenAI's names for classes; `priority` is the more exact field and wins.
+Checked read_service_tier(const json::object& body, RequestParams& out) {
+  const json::value* tier = find_member(body, "service_tier");
+  if (tier == nullptr) return std::nullopt;
+  const std::string_view name =
+      tier->is_string() ? std::string_view(tier->get_string().data(), tier->get_string().size())
+                        : std::string_view();
+  Priority priority = Priority::kNormal;
+  if (name == "priority") {
+    priority = Priority::kInteractive;
+  } else if (name == "flex") {
+    priority = Priority::kBatch;
+  } else if (name != "auto" && name != "default") {
+    return invalid_param("service_tier",
+                         "'service_tier' must be \"auto\", \"default\", \"flex\" or \"priority\".");
+  }
+  if (find_member(body, "priority") == nullptr) out.priority = priority;
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::span<const ParamRow> common_params() {
@@ -250,6 +279,7 @@ Checked read_structured_params(const json::object& body, int64_t n_vocab, Reques
     }
     out.cache_salt.assign(salt->get_string().data(), salt->get_string().size());
   }
+  if (Checked error = read_service_tier(body, out)) return error;
   if (const json::value* options = find_member(body, "stream_options")) {
     if (!options->is_object()) {
       return invalid_param("stream_options", "'stream_options' must be an object.");

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "engine/sampling.h"
+#include "engine/engine.h"
 #include "serve/errors.h"
 
 namespace hadal {
@@ -24,6 +24,8 @@ struct RequestParams {
   std::vector<std::string> stop = {};
   std::string cache_salt = {};  ///< shares cached prefixes with requests of the same salt only
   int64_t n = 1;
+  Priority priority = Priority::kNormal;
+  int64_t max_queue_micros = 0;  ///< 0: as the server is configured
   bool stream = false;
   bool include_usage = false;
   bool logprobs = false;  ///< chat: the switch; completions: a number was given
@@ -58,7 +60,7 @@ std::span<const ParamRow> completion_params();
 
 /// Reads `rows` from `body`.
 Checked read_params(const json::object& body, std::span<const ParamRow> rows, RequestParams& out);
-/// Reads stop, stop_token_ids, logit_bias, cache_salt and stream_options.
+/// Reads stop, stop_token_ids, logit_bias, cache_salt, service_tier and stream_options.
 Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out);
 
 /// An array of token ids within the vocabulary.

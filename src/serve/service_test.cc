@@ -416,9 +416,52 @@ TEST_F(ServiceTest, FullQueueSaysWhenToComeBack) {
   backend_->set_full(true);
   for (const char* body : {kHi, kHiStream}) {
     const Reply reply = ask("/v1/chat/completions", body);
-    EXPECT_EQ(reply.status, 503);
+    EXPECT_EQ(reply.status, 429);
     EXPECT_EQ(error_field(reply, "code"), "overloaded");
+    EXPECT_EQ(error_field(reply, "type"), "rate_limit_error");
     EXPECT_NE(reply.raw.find("Retry-After: 1\r\n"), std::string::npos);
+  }
+  backend_->set_full(true, 12'300'000);
+  const Reply later = ask("/v1/chat/completions", kHi);
+  EXPECT_NE(later.raw.find("Retry-After: 13\r\n"), std::string::npos) << later.raw;
+  EXPECT_NE(later.raw.find("retry-after-ms: 12300\r\n"), std::string::npos);
+  backend_->set_full(true, 9'000'000'000'000);
+  EXPECT_NE(ask("/generate", R"({"prompt":"a"})").raw.find("Retry-After: 600\r\n"),
+            std::string::npos);
+}
+
+// Goal: a wait in vain is a status, not a broken stream.
+TEST_F(ServiceTest, AWaitInVainSaysWhenToComeBack) {
+  backend_->set_expires();
+  for (const char* body : {kHi, kHiStream}) {
+    const Reply reply = ask("/v1/chat/completions", body);
+    EXPECT_EQ(reply.status, 503);
+    EXPECT_EQ(error_field(reply, "code"), "queue_timeout");
+    EXPECT_NE(error_field(reply, "message").find("waited 5.0 s"), std::string::npos);
+    EXPECT_NE(reply.raw.find("Retry-After: 8\r\n"), std::string::npos);
+  }
+}
+
+TEST_F(ServiceTest, UrgencyReachesTheEngine) {
+  const auto priority = [&](const std::string& field) {
+    const Reply reply = ask("/generate", R"({"prompt":"a")" + field + "}");
+    EXPECT_EQ(reply.status, 200) << reply.raw;
+    return backend_->last_request().priority;
+  };
+  EXPECT_EQ(priority(""), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"priority":0)"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"priority":-3)"), Priority::kInteractive);
+  EXPECT_EQ(priority(R"(,"priority":100)"), Priority::kBatch);
+  EXPECT_EQ(priority(R"(,"service_tier":"flex")"), Priority::kBatch);
+  EXPECT_EQ(priority(R"(,"service_tier":"priority")"), Priority::kInteractive);
+  EXPECT_EQ(priority(R"(,"service_tier":"auto")"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"service_tier":"default")"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"service_tier":"flex","priority":-1)"), Priority::kInteractive);
+  priority(R"(,"queue_timeout_ms":1500)");
+  EXPECT_EQ(backend_->last_request().max_queue_micros, 1'500'000);
+  for (const char* bad : {R"("service_tier":"fast")", R"("service_tier":3)", R"("priority":1e10)",
+                          R"("priority":"high")", R"("queue_timeout_ms":0)"}) {
+    EXPECT_EQ(ask("/generate", R"({"prompt":"a",)" + std::string(bad) + "}").status, 400) << bad;
   }
 }
 
