@@ -203,6 +203,8 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   }
   const int64_t context = context_for(options, *loaded.model);
   TRY(const uint64_t kv_bytes, kv_bytes_for(options, *loaded.model, context));
+  TRY(Speculation speculation,
+      open_speculation(options.speculation, loaded, kv, context, options.parallel, settings));
   Engine engine(*loaded.model,
                 {.n_ctx = context,
                  .max_batch = options.parallel,
@@ -211,7 +213,7 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
                  .max_queue_micros = options.queue_wait * 1'000'000,
                  .step_target_micros = options.latency_target * 1000,
                  .kv_bytes = kv_bytes},
-                Env::real());
+                Env::real(), std::move(speculation.drafter));
   const int64_t n_ctx = engine.options().n_ctx;
   if (n_ctx < context) {
     print_note(fmt::format("warning: memory for keys and values holds a context of {} tokens only",

@@ -89,6 +89,12 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_memory) && parse_bytes(o.kv_memory).has_value();
      }},
+    {"speculate",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.speculation.mode) && is_speculation_mode(o.speculation.mode);
+     }},
+    {"draft-model",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.speculation.draft_model); }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
@@ -169,6 +175,7 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
       ->check(CLI::Range(1, kStepTokensMax))
       ->type_name("N");
   add_kv_option(command, o.kv_type);
+  add_speculation_options(command, o.speculation);
   command
       .add_option(
           "--kv-memory", o.kv_memory,

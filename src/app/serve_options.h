@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "app/app.h"
+#include "app/speculation.h"
 #include "base/log.h"
 
 namespace hadal {
@@ -26,6 +27,7 @@ struct ServeOptions {
   int64_t latency_target = 50;  ///< milliseconds; 0: none
   std::string kv_type = "f16";
   std::string kv_memory;  ///< a size; empty: what all requests can fill, within reason
+  SpeculationOptions speculation;
   std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;

@@ -15,8 +15,9 @@ constexpr std::chrono::microseconds kTierPause(200);
 }  // namespace
 
 struct Engine::State {
-  State(ForwardModel& model, const EngineOptions& options, Env& env_in)
-      : env(env_in), loop(model, options, env), thread([this] { run(); }) {}
+  State(ForwardModel& model, const EngineOptions& options, Env& env_in,
+        std::unique_ptr<Drafter> drafter)
+      : env(env_in), loop(model, options, env, std::move(drafter)), thread([this] { run(); }) {}
 
   void run() {
     do {
@@ -30,8 +31,9 @@ struct Engine::State {
   std::thread thread;
 };
 
-Engine::Engine(ForwardModel& model, const EngineOptions& options, Env& env)
-    : state_(std::make_unique<State>(model, options, env)) {}
+Engine::Engine(ForwardModel& model, const EngineOptions& options, Env& env,
+               std::unique_ptr<Drafter> drafter)
+    : state_(std::make_unique<State>(model, options, env, std::move(drafter))) {}
 
 Engine::~Engine() {
   CHECK(std::this_thread::get_id() != state_->thread.get_id());  // not from inside a sink

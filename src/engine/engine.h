@@ -15,6 +15,7 @@
 #include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "engine/drafter.h"
 #include "engine/sampling.h"
 #include "model/model.h"
 
@@ -135,6 +136,8 @@ struct EngineStats {
   uint64_t prompt_tokens = 0;      ///< computed
   uint64_t completion_tokens = 0;  ///< sampled
   uint64_t steps = 0;              ///< forward passes
+  uint64_t drafted_tokens = 0;     ///< guesses that were checked
+  uint64_t accepted_tokens = 0;    ///< guesses that came true
   KvStats kv;
 };
 
@@ -142,7 +145,9 @@ struct EngineStats {
 /// `model`, which must outlive it. All public functions may be called from any thread.
 class Engine {
  public:
-  Engine(ForwardModel& model, const EngineOptions& options, Env& env);
+  /// `drafter` (null: none) makes the engine speculate: fewer passes for the same tokens.
+  Engine(ForwardModel& model, const EngineOptions& options, Env& env,
+         std::unique_ptr<Drafter> drafter = nullptr);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -152,7 +152,7 @@ void append_usage(std::string& out, const Usage& usage) {
 Generation::Generation(const ServedModel& model, TokenBackend& backend, GenerationPlan plan)
     : model_(model), backend_(backend), plan_(std::move(plan)) {
   for (size_t prompt = 0; prompt < plan_.prompts.size(); ++prompt) {
-    for (int64_t i = 0; i < plan_.params.n; ++i) {
+    for (int64_t i = 0; i < plan_.params.made(); ++i) {
       Choice choice;
       choice.index = static_cast<int>(choices_.size());
       choice.prompt = static_cast<int>(prompt);
@@ -246,6 +246,8 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   ++choice.completion_tokens;
   choice.last_token = event.id;
   choice.cached_tokens = event.cached_tokens;
+  choice.logprob_sum += double{event.logprob};
+  ++choice.scored_tokens;
   if (plan_.params.logprobs) {
     choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
   }
@@ -323,8 +325,31 @@ std::string Generation::end() {
   return out;
 }
 
+/// Leaves the n choices of each prompt whose tokens were the likeliest on average, best first.
+void Generation::keep_best() {
+  const auto made = static_cast<size_t>(plan_.params.made());
+  const auto n = static_cast<size_t>(plan_.params.n);
+  if (made == n) return;
+  const auto mean = [](const Choice& choice) {
+    return choice.logprob_sum / static_cast<double>(std::max<int64_t>(choice.scored_tokens, 1));
+  };
+  std::vector<Choice> kept;
+  for (size_t first = 0; first < choices_.size(); first += made) {
+    const auto begin = choices_.begin() + static_cast<std::ptrdiff_t>(first);
+    std::stable_sort(begin, begin + static_cast<std::ptrdiff_t>(made),
+                     [&](const Choice& a, const Choice& b) { return mean(a) > mean(b); });
+    for (size_t i = 0; i < n; ++i) {
+      kept.push_back(std::move(choices_[first + i]));
+      kept.back().index = static_cast<int>(kept.size()) - 1;
+    }
+  }
+  choices_ = std::move(kept);
+}
+
 std::string Generation::whole() {
-  return plan_.writer->whole(choices_, usage());
+  const Usage all = usage();
+  keep_best();
+  return plan_.writer->whole(choices_, all);
 }
 
 std::string Generation::error_bytes(const ApiError& error) {

@@ -28,6 +28,18 @@ constexpr ParamRow kCommon[] = {
      }},
     {"min_p", ParamKind::kNumber, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.sampling.min_p = float(v.number); }},
+    // 0 as in top_p.
+    {"typical_p", ParamKind::kNumber, 0, 1,
+     [](RequestParams& p, const ParamValue& v) {
+       p.sampling.typical_p = std::max(float(v.number), 1e-6f);
+     }},
+    // 1, the older version, is refused by the engine's own check.
+    {"mirostat", ParamKind::kInteger, 0, 2,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat = int(v.integer); }},
+    {"mirostat_tau", ParamKind::kNumber, 0, 20,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat_tau = float(v.number); }},
+    {"mirostat_eta", ParamKind::kNumber, 0, 1,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat_eta = float(v.number); }},
     {"repetition_penalty", ParamKind::kNumber, 0.01, 10,
      [](RequestParams& p, const ParamValue& v) {
        p.sampling.repetition_penalty = float(v.number);
@@ -89,6 +101,8 @@ constexpr ParamRow kCompletion[] = {
      }},
     {"echo", ParamKind::kBoolean, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.echo = v.boolean; }},
+    {"best_of", ParamKind::kInteger, 1, limits::kChoices,
+     [](RequestParams& p, const ParamValue& v) { p.best_of = v.integer; }},
 };
 
 std::string bound_text(double bound) {
@@ -266,7 +280,7 @@ Checked read_structured_params(const json::object& body, int64_t n_vocab, Reques
     if (Checked error = read_token_ids(*ids, "stop_token_ids", n_vocab, out.stop_token_ids)) {
       return error;
     }
-    if (out.stop_token_ids.size() > size_t{limits::kLogitBiasEntries}) {
+    if (out.stop_token_ids.size() > size_t{limits::kStopTokenIds}) {
       return invalid_param("stop_token_ids", "'stop_token_ids' has more than 1024 entries.");
     }
   }

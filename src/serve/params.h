@@ -2,6 +2,7 @@
 /// Request parameters: one table of names, kinds and closed ranges for all dialects. Unknown fields
 /// are ignored, null counts as absent, a wrong type or a value out of range is a 400 that names the
 /// field.
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -24,6 +25,7 @@ struct RequestParams {
   std::vector<std::string> stop = {};
   std::string cache_salt = {};  ///< shares cached prefixes with requests of the same salt only
   int64_t n = 1;
+  int64_t best_of = 0;  ///< completions: answers made per prompt, of which n are given; 0: n
   Priority priority = Priority::kNormal;
   int64_t max_queue_micros = 0;  ///< 0: as the server is configured
   bool stream = false;
@@ -33,6 +35,9 @@ struct RequestParams {
   bool echo = false;
   bool prompt_only = false;   ///< max_tokens 0: the echo and its logprobs, nothing new
   bool show_special = false;  ///< skip_special_tokens: false
+
+  /// Answers to make for each prompt.
+  int64_t made() const { return std::max(n, best_of); }
 };
 
 enum class ParamKind : uint8_t { kNumber, kInteger, kBoolean };

@@ -65,6 +65,8 @@ void Service::health(HttpRequest&&, const PeerRef& peer) {
     body["requests"] = stats.requests;
     body["prompt_tokens"] = stats.prompt_tokens;
     body["completion_tokens"] = stats.completion_tokens;
+    body["drafted_tokens"] = stats.drafted_tokens;
+    body["accepted_tokens"] = stats.accepted_tokens;
     body["kv"] = {{"pages", stats.kv.pages},
                   {"pages_free", stats.kv.pages_free},
                   {"pages_cached", stats.kv.pages_cached},

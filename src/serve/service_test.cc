@@ -26,6 +26,7 @@ class ServiceTest : public ::testing::Test {
     template_ = std::make_unique<ChatTemplate>(std::move(parsed).value());
     backend_ = std::make_unique<ScriptedBackend>([this](const GenerateRequest& request) {
       const std::string prompt = tokenizer_->decode(request.prompt, true);
+      if (prompt == "which seed") return say("seed " + std::to_string(*request.sampling.seed));
       return say(prompt.find("echo") != std::string::npos ? prompt : answer_);
     });
     auto model = std::make_unique<ServedModel>();
@@ -383,6 +384,13 @@ TEST_F(ServiceTest, MistakesAreNamed) {
       {"/v1/completions", R"({"prompt":[]})", 400, "prompt"},
       {"/v1/completions", R"({"prompt":[1,"a"]})", 400, "prompt"},
       {"/v1/completions", R"({"prompt":[999999]})", 400, "prompt"},
+      {"/v1/completions", R"({"prompt":"a","n":1000000000})", 400, "n"},
+      {"/v1/completions", R"({"prompt":"a","n":2,"best_of":1})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","best_of":2,"stream":true})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","best_of":17})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","max_tokens":1000000000000})", 400, "max_tokens"},
+      {"/v1/completions", R"({"prompt":"a","typical_p":1.5})", 400, "typical_p"},
+      {"/generate", R"({"prompt":"a","mirostat":3})", 400, "mirostat"},
       {"/v1/completions", R"({"prompt":"a","suffix":"b"})", 400, "suffix"},
       {"/generate", R"({"prompt":5})", 400, "prompt"},
       {"/tokenize", "{}", 400, "prompt"},
@@ -541,6 +549,26 @@ TEST_F(ServiceTest, CompletionsTakeTextsAndIds) {
   const json::value& logprobs = scored.body.at("choices").get_array()[0].at("logprobs");
   EXPECT_EQ(logprobs.at("tokens").get_array().size(), 5u);
   EXPECT_EQ(logprobs.at("top_logprobs").get_array()[0].get_object().size(), 2u);
+}
+
+// Goal: best_of makes more answers than it gives: those whose tokens were the likeliest on average,
+// whatever their length; all are counted.
+TEST_F(ServiceTest, BestOfGivesTheLikeliest) {
+  constexpr float kLogprobs[] = {-0.4f, -0.9f, -0.1f, -0.5f};
+  backend_->set_logprob([&](const GenerateRequest& request) {
+    EXPECT_GE(request.sampling.top_logprobs, 0);  // or the engine computes none
+    return kLogprobs[*request.sampling.seed - 100];
+  });
+  const Reply reply =
+      ask("/v1/completions", R"({"prompt":"which seed","n":2,"best_of":4,"seed":100})");
+  ASSERT_EQ(reply.status, 200) << reply.raw;
+  const json::array& choices = reply.body.at("choices").get_array();
+  ASSERT_EQ(choices.size(), 2u);
+  EXPECT_EQ(choices[0].at("text").get_string(), "seed 102");
+  EXPECT_EQ(choices[0].at("index").get_int64(), 0);
+  EXPECT_EQ(choices[1].at("text").get_string(), "seed 100");
+  EXPECT_EQ(choices[1].at("index").get_int64(), 1);
+  EXPECT_EQ(reply.body.at("usage").at("completion_tokens").get_int64(), 4 * 9);
 }
 
 // Goal: what scoring tools send - the prompt back, each token with its log-probability.

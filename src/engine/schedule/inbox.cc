@@ -114,6 +114,8 @@ void Inbox::report(const StepCounts& counts, const StepGauges& gauges) {
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.completion_tokens += counts.completion_tokens;
   stats_.steps += counts.steps;
+  stats_.drafted_tokens += counts.drafted_tokens;
+  stats_.accepted_tokens += counts.accepted_tokens;
   stats_.kv = counts.kv;
   stats_.step_budget = gauges.budget;
   stats_.step_tokens = gauges.tokens;

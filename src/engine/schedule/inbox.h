@@ -28,6 +28,8 @@ struct StepCounts {
   uint64_t prompt_tokens = 0;
   uint64_t completion_tokens = 0;
   uint64_t steps = 0;
+  uint64_t drafted_tokens = 0;
+  uint64_t accepted_tokens = 0;
   KvStats kv;  ///< as it is now
 };
 

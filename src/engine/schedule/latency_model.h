@@ -46,7 +46,7 @@ class LatencyModel {
   Terms costs_ = {};
   std::array<Terms, kTerms> products_ = {};  ///< of loads, weighted
   Terms targets_ = {};                       ///< of loads and times
-  double usual_error_ = 1;  ///< nothing is surprising at first
+  double usual_error_ = 1;                   ///< nothing is surprising at first
   int64_t observations_ = 0;
 };
 

@@ -73,12 +73,13 @@ Status check(const GenerateRequest& request, int64_t n_vocab, int64_t n_ctx) {
 
 }  // namespace
 
-EngineLoop::EngineLoop(ForwardModel& model, const EngineOptions& options, Env& env)
+EngineLoop::EngineLoop(ForwardModel& model, const EngineOptions& options, Env& env,
+                       std::unique_ptr<Drafter> drafter)
     : model_(model),
       options_(usable(options, model.kv_layout())),
       env_(env),
       inbox_(options_),
-      scheduler_(model, options_, env, inbox_) {}
+      scheduler_(model, options_, env, inbox_, std::move(drafter)) {}
 
 Result<RequestId> EngineLoop::submit(GenerateRequest request, std::unique_ptr<TokenSink> sink) {
   CHECK(sink != nullptr);

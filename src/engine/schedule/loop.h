@@ -11,8 +11,9 @@ namespace hadal {
 
 class EngineLoop {
  public:
-  /// Borrows `model` and `env`.
-  EngineLoop(ForwardModel& model, const EngineOptions& options, Env& env);
+  /// Borrows `model` and `env`. `drafter` may be null.
+  EngineLoop(ForwardModel& model, const EngineOptions& options, Env& env,
+             std::unique_ptr<Drafter> drafter = nullptr);
 
   const EngineOptions& options() const { return options_; }
 

@@ -23,6 +23,11 @@ int64_t Row::wants_from() const {
   return request.prompt_logprobs && completion_tokens == 0 ? scored : total() - 1;
 }
 
+TokenId Row::token_at(int64_t position) const {
+  if (position < total()) return tokens[static_cast<size_t>(position)];
+  return draft.planned()[static_cast<size_t>(position - total())];
+}
+
 void Row::skip_to(int64_t position) {
   CHECK(position >= fed && position <= wants_from());
   cached_tokens_ += std::max<int64_t>(std::min(position, prompt_tokens()) - reached_, 0);

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
+#include "engine/speculate/speculator.h"
 
 namespace hadal {
 
@@ -32,6 +33,8 @@ struct Row {
   int64_t pending() const { return total() - fed; }
   /// Only the last sampled token waits.
   bool decoding() const { return completion_tokens > 0 && pending() == 1; }
+  /// Its own token, or a guess of this step.
+  TokenId token_at(int64_t position) const;
   /// Logits are wanted from this position on: behind the last token, or where scoring stands.
   int64_t wants_from() const;
   /// Its first so many tokens are present without being computed.
@@ -59,7 +62,8 @@ struct Row {
   RowPhase phase = RowPhase::kWaiting;
   SequenceKv kv;
   int64_t fed = 0;
-  int64_t planned = 0;  ///< tokens of the coming step
+  int64_t planned = 0;  ///< tokens of the coming step, guesses included
+  RowDraft draft;       ///< guesses behind the last token
   int64_t scored = 0;   ///< prompt_logprobs: positions whose logits were used
   int64_t completion_tokens = 0;
 

@@ -12,6 +12,20 @@ namespace {
 
 /// Prompt tokens of one request that are scored in one step: each needs a row of logits.
 constexpr int64_t kScoredTokens = 32;
+/// What one more row costs (StepWorth) before that is known: between 0.08 (Q8_0) and 0.25 (Q4_0)
+/// for a model of 1.5e9 weights, by the decode speeds of 1 and 8 rows in docs/PERFORMANCE.md.
+constexpr double kRowCost = 0.25;
+/// From so many steps on the latency model knows it.
+constexpr int64_t kStepsToKnow = 32;
+
+/// A guess costs what a prompt token does: one row more in products that many rows share.
+double row_cost(const LatencyModel& model) {
+  if (model.observations() < kStepsToKnow) return kRowCost;
+  const double row = model.predict({.prompt_tokens = 1}) - model.predict({});
+  const double pass = model.predict({.decode_rows = 1}) - row;  // without its row
+  constexpr double kLeast = 0.02;
+  return std::max(row / std::max(pass, row / 4), kLeast);
+}
 
 /// Rows keep their age when they are parked.
 bool older(const std::unique_ptr<Row>& a, const std::unique_ptr<Row>& b) {
@@ -36,7 +50,8 @@ int64_t kv_pages(const EngineOptions& options, const KvLayout& layout) {
   return static_cast<int64_t>(std::clamp<uint64_t>(options.kv_bytes / page_bytes, 1, INT32_MAX));
 }
 
-Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox)
+Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox,
+                     std::unique_ptr<Drafter> drafter)
     : model_(model),
       options_(options),
       env_(env),
@@ -48,6 +63,7 @@ Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env
            .fingerprint = options.model_fingerprint,
            .tier = options.tier}),
       budget_(options),
+      speculator_(std::move(drafter)),
       logits_(static_cast<size_t>(options.max_batch * model.n_vocab())) {
   const auto rows = static_cast<size_t>(options.max_batch);
   rows_.reserve(rows);
@@ -117,12 +133,17 @@ bool Scheduler::step() {
       continue;
     }
     Row& row = *part.row;
-    if (!row.decoding()) counts_.prompt_tokens += static_cast<uint64_t>(part.tokens);
+    const auto rows = static_cast<size_t>(part.logits);
+    const std::span<float> own = logits.subspan(next_logits * n_vocab, rows * n_vocab);
+    next_logits += rows;
+    if (row.decoding()) {
+      deliver_drafted(part, own);
+      continue;
+    }
+    counts_.prompt_tokens += static_cast<uint64_t>(part.tokens);
     row.feed(part.tokens);
     kv_.share(row.kv, row.tokens, row.fed);
-    const auto rows = static_cast<size_t>(part.logits);
-    deliver_all(part, logits.subspan(next_logits * n_vocab, rows * n_vocab));
-    next_logits += rows;
+    deliver_all(part, own);
   }
   if (status.ok()) learn(env_.now_micros() - now);
   report();
@@ -202,6 +223,7 @@ void Scheduler::plan() {
   shares_.resize(asks_.size());
   share_budget(asks_, gauges_.budget, shares_);
   for (size_t i = 0; i < prefills_.size(); ++i) prefills_[i]->planned = shares_[i];
+  speculate();
   reserve_pages();
   for (const auto& row : rows_) {
     if (row->decoding()) add_part(*row);
@@ -239,6 +261,29 @@ bool Scheduler::computed_by_older(const Row& row) {
   return false;
 }
 
+/// Guesses behind the tokens of decoding rows. None goes beyond what a row may still sample, hence
+/// none beyond its context.
+void Scheduler::speculate() {
+  if (!speculator_.on()) return;
+  speculated_.clear();
+  int64_t step_rows = 0;
+  for (const auto& row : rows_) {
+    step_rows += row->planned;
+    if (row->planned == 0 || !row->decoding()) continue;
+    speculated_.push_back({.task = {.id = row->id,
+                                    .tokens = row->tokens,
+                                    .sampler = &row->sampler,
+                                    .most = row->max_output - row->completion_tokens - 1},
+                           .state = &row->draft});
+  }
+  speculator_.plan(speculated_, step_rows, options_.max_step_tokens - step_rows,
+                   row_cost(budget_.model()));
+  for (const auto& row : rows_) {
+    if (row->planned == 0 || !row->decoding()) continue;
+    row->planned += static_cast<int64_t>(row->draft.planned().size());
+  }
+}
+
 /// Pages for what is planned, the oldest row first. Who gets none parks younger rows, or waits.
 void Scheduler::reserve_pages() {
   for (size_t i = 0; i < rows_.size(); ++i) {
@@ -250,6 +295,7 @@ void Scheduler::reserve_pages() {
       end = kv_.grow(row.kv, row.fed + row.planned);
     }
     row.planned = end - row.fed;
+    row.draft.limit(std::max<int64_t>(row.planned - 1, 0));
   }
 }
 
@@ -270,6 +316,8 @@ void Scheduler::add_part(Row& row) {
   if (row.decoding()) {
     ++load_.decode_rows;
     load_.decode_reads += row.total();
+    load_.prompt_tokens += row.planned - 1;
+    load_.prompt_reads += prompt_reads(row.planned - 1, row.fed + 1);
   } else {
     load_.prompt_tokens += row.planned;
     load_.prompt_reads += prompt_reads(row.planned, row.fed);
@@ -295,7 +343,7 @@ void Scheduler::fill_batch() {
     const int64_t end = row.fed + part.tokens;
     CHECK(end <= options_.n_ctx);
     for (int64_t position = row.fed; position < end; ++position) {
-      batch_.rows.push_back({.token = row.tokens[static_cast<size_t>(position)],
+      batch_.rows.push_back({.token = row.token_at(position),
                              .position = static_cast<int32_t>(position),
                              .sequence = sequence,
                              .wants_logits = position >= end - part.logits});
@@ -316,6 +364,21 @@ void Scheduler::deliver_all(const Part& part, std::span<float> logits) {
     if (!scored.ok()) return fail(row, one, scored.error().message);
     row.scored = next;
     row.sink->on_prompt_token({id, scored.value().logprob, std::move(scored.value().top)});
+  }
+}
+
+/// Samples behind the row's last token, and behind its guesses as long as they come true. Keys and
+/// values of the others are overwritten by the next step.
+void Scheduler::deliver_drafted(const Part& part, std::span<float> logits) {
+  Row& row = *part.row;
+  const size_t n_vocab = static_cast<size_t>(model_.n_vocab());
+  counts_.drafted_tokens += static_cast<uint64_t>(part.tokens - 1);
+  for (int64_t i = 0; i < part.tokens; ++i) {
+    row.feed(1);
+    kv_.share(row.kv, row.tokens, row.fed);
+    deliver(row, logits.subspan(static_cast<size_t>(i) * n_vocab, n_vocab));
+    if (row.phase == RowPhase::kEnded || !row.draft.confirm(row.tokens.back())) return;
+    ++counts_.accepted_tokens;
   }
 }
 
@@ -340,6 +403,7 @@ void Scheduler::fail(Row& row, std::span<const float> logits, std::string error)
 /// The pages are free and the statistics are right before the sink hears of it: on_finish may
 /// submit.
 void Scheduler::end(Row& row, FinishReason reason, std::string error) {
+  speculator_.forget(row.id);
   if (row.kv.open()) kv_.close(row.kv);
   row.phase = RowPhase::kEnded;
   report();

@@ -25,7 +25,8 @@ int64_t kv_pages(const EngineOptions& options, const KvLayout& layout);
 /// Belongs to the engine's thread.
 class Scheduler {
  public:
-  Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox);
+  Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox,
+            std::unique_ptr<Drafter> drafter);
 
   bool busy() const { return !rows_.empty() || !waiting_.empty(); }
   /// Rows that may be admitted now: none while some wait for pages.
@@ -62,6 +63,7 @@ class Scheduler {
   void plan();
   int64_t plan_prefill(Row& row);
   bool computed_by_older(const Row& row);
+  void speculate();
   void reserve_pages();
   void park(size_t index);
   void add_part(Row& row);
@@ -69,6 +71,7 @@ class Scheduler {
   void fill_batch();
   void deliver(Row& row, std::span<float> logits);
   void deliver_all(const Part& part, std::span<float> logits);
+  void deliver_drafted(const Part& part, std::span<float> logits);
   void fail(Row& row, std::span<const float> logits, std::string error);
   void end(Row& row, FinishReason reason, std::string error = {});
   void report();
@@ -79,6 +82,7 @@ class Scheduler {
   Env& env_;
   Inbox& inbox_;
   KvCache kv_;
+  Speculator speculator_;
   std::vector<std::unique_ptr<Row>> rows_;     ///< oldest first; they hold pages
   std::vector<std::unique_ptr<Row>> waiting_;  ///< oldest first; for pages
   int64_t blocked_at_ = -1;  ///< pages at hand when the oldest waiting row found them too few
@@ -93,6 +97,7 @@ class Scheduler {
   std::vector<PrefillAsk> asks_;
   std::vector<int64_t> shares_;
   std::vector<Claim> claims_;
+  std::vector<SpeculatedRow> speculated_;
   Batch batch_;
   std::vector<float> logits_;
 };

@@ -105,6 +105,11 @@ class ScriptedBackend final : public TokenBackend {
     const std::lock_guard lock(mutex_);
     cached_ = tokens;
   }
+  /// Of every token of the answer to a request; -0.5 if never called.
+  void set_logprob(std::function<float(const GenerateRequest&)> logprob) {
+    const std::lock_guard lock(mutex_);
+    logprob_ = std::move(logprob);
+  }
   GenerateRequest last_request() {
     const std::lock_guard lock(mutex_);
     return last_;
@@ -160,7 +165,7 @@ class ScriptedBackend final : public TokenBackend {
       if (end.reason != FinishReason::kStop) break;
       ++end.completion_tokens;
       if (ids[i] == kEndToken) break;
-      TokenEvent event{.id = ids[i], .logprob = -0.5f, .cached_tokens = cached_};
+      TokenEvent event{.id = ids[i], .logprob = logprob_(job.request), .cached_tokens = cached_};
       for (int k = 0; k < job.request.sampling.top_logprobs; ++k) {
         event.top.push_back({static_cast<TokenId>('a' + k), -0.5f * static_cast<float>(k + 1)});
       }
@@ -193,6 +198,9 @@ class ScriptedBackend final : public TokenBackend {
   std::atomic<int64_t> queue_wait_micros_{0};
   bool ending_ = false;
   std::string failure_;
+  std::function<float(const GenerateRequest&)> logprob_ = [](const GenerateRequest&) {
+    return -0.5f;
+  };
   std::thread thread_;
 };
 
