@@ -29,9 +29,10 @@ constexpr int64_t kSliceBlocks = 16;
 constexpr int64_t kBytesPerPiece = 16 << 10;
 // What is asked for early where a worker changes from one matrix to another.
 constexpr int64_t kFirstBytes = 4096;
-// Panels of one item: at least a block of 32 outputs, which the next product reads rounded
-// together.
+// Panels of one item.
 constexpr int64_t kGroup = 2;
+// ... where the next product reads the outputs rounded: those that share a scale lie together.
+constexpr int64_t kGroupRounded = cpu::kGroup8 * cpu::kBlockColumns / kPanelRows;
 constexpr int64_t kGroupMax = 8;          ///< long streams, and input that is used while cached
 constexpr int64_t kItemsPerWorker = 8;    ///< at least, before groups grow
 constexpr int64_t kFloatColumnsMax = 16;  ///< bound on any instruction set's
@@ -107,6 +108,7 @@ class Product {
 
   /// Both tasks together into `out`.
   void run_silu_mul(MatmulRows& out) {
+    group_ = std::max(group_, kGroupRounded);
     each_item(1, [&](size_t, Item item, int worker) {
       fetch_ahead(tasks_[1], item.first_panel);
       const Tile gate = compute(tasks_[0], item, worker, 0);
