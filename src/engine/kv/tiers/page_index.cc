@@ -18,7 +18,14 @@ const PageIndex::Entry* PageIndex::find(const PageKey& key) const {
   return it == by_key_.end() ? nullptr : &*it->second;
 }
 
-void PageIndex::insert(const Entry& entry) {
+void PageIndex::add_hits(Entry& entry, uint32_t hits) {
+  constexpr uint32_t kMax = std::numeric_limits<uint32_t>::max();
+  entry.hits += std::min(hits, kMax - entry.hits);
+  entry.chances += std::min(hits, kMax - entry.chances);
+}
+
+void PageIndex::insert(Entry entry) {
+  entry.chances = entry.hits;
   order_.push_front(entry);
   CHECK(by_key_.emplace(entry.key, order_.begin()).second);
 }
@@ -27,8 +34,7 @@ void PageIndex::touch(const PageKey& key, uint32_t hits, int64_t now_micros) {
   const auto it = by_key_.find(key);
   if (it == by_key_.end()) return;
   Entry& entry = *it->second;
-  const uint32_t room = std::numeric_limits<uint32_t>::max() - entry.hits;
-  entry.hits += std::min(hits, room);
+  add_hits(entry, hits);
   entry.used_micros = now_micros;
   order_.splice(order_.begin(), order_, it->second);
 }
@@ -36,8 +42,7 @@ void PageIndex::touch(const PageKey& key, uint32_t hits, int64_t now_micros) {
 void PageIndex::add_hit(const PageKey& key) {
   const auto it = by_key_.find(key);
   if (it == by_key_.end()) return;
-  Entry& entry = *it->second;
-  if (entry.hits < std::numeric_limits<uint32_t>::max()) ++entry.hits;
+  add_hits(*it->second, 1);
 }
 
 void PageIndex::erase(const PageKey& key) {
@@ -49,8 +54,8 @@ void PageIndex::erase(const PageKey& key) {
 
 std::optional<PageIndex::Entry> PageIndex::take_victim() {
   if (order_.empty()) return std::nullopt;
-  for (int i = 0; i < kChances && order_.back().hits > 0; ++i) {
-    order_.back().hits /= 2;
+  for (int i = 0; i < kChances && order_.back().chances > 0; ++i) {
+    order_.back().chances /= 2;
     order_.splice(order_.begin(), order_, std::prev(order_.end()));
   }
   const Entry victim = order_.back();

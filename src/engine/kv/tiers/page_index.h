@@ -15,8 +15,9 @@ class PageIndex {
   struct Entry {
     PageKey key;
     uint64_t slot = 0;
-    uint32_t hits = 0;  ///< halved each time that the page is passed over for eviction
+    uint32_t hits = 0;
     int64_t used_micros = 0;
+    uint32_t chances = 0;  ///< hits that still count: halved when the page is passed over
   };
   using Order = std::list<Entry>;
 
@@ -24,8 +25,8 @@ class PageIndex {
   /// Most recently used first.
   const Order& entries() const { return order_; }
   const Entry* find(const PageKey& key) const;
-  /// Most recently used from now on. REQUIRES: the key is not there.
-  void insert(const Entry& entry);
+  /// Most recently used from now on; all its hits count. REQUIRES: the key is not there.
+  void insert(Entry entry);
   /// Counts as used now, `hits` more times. Unknown keys are ignored.
   void touch(const PageKey& key, uint32_t hits, int64_t now_micros);
   /// Counts a use; the order stays.
@@ -38,6 +39,8 @@ class PageIndex {
   std::optional<Entry> take_unused(int64_t before_micros);
 
  private:
+  static void add_hits(Entry& entry, uint32_t hits);
+
   Order order_;
   std::unordered_map<PageKey, Order::iterator, PageKeyHash> by_key_;
 };
