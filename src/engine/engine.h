@@ -138,7 +138,7 @@ struct EngineStats {
   uint64_t steps = 0;              ///< forward passes
   uint64_t drafted_tokens = 0;     ///< guesses that were checked
   uint64_t accepted_tokens = 0;    ///< guesses that came true
-  KvStats kv;
+  KvStats kv = {};
 };
 
 /// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows

@@ -89,8 +89,10 @@ Result<RequestId> EngineLoop::submit(GenerateRequest request, std::unique_ptr<To
   const uint64_t seed = request.sampling.seed.has_value() ? 0 : env_.random_u64();
   const RequestId id = next_request_id();
   const int64_t now = env_.now_micros();
-  TRY_STATUS(inbox_.push(
-      std::make_unique<Row>(id, std::move(request), std::move(sink), seed, max_output, now), now));
+  const int64_t later = static_cast<int64_t>(request.priority) * options_.age_micros;
+  auto row = std::make_unique<Row>(id, std::move(request), std::move(sink), seed, max_output, now);
+  row->turn = now + later;
+  TRY_STATUS(inbox_.push(std::move(row), now));
   return id;
 }
 

@@ -59,6 +59,9 @@ struct Row {
   Sampler sampler;
   int64_t max_output;  ///< tokens that may be sampled: max_tokens or what the context holds
   std::vector<TokenId> tokens;  ///< prompt and sampled ones
+  /// Among admitted rows the lower number comes first: arrival, plus age_micros for each class
+  /// below the most urgent. It never changes, so whoever goes back comes to be the first in time.
+  int64_t turn = 0;
   RowPhase phase = RowPhase::kWaiting;
   SequenceKv kv;
   int64_t fed = 0;

@@ -27,9 +27,9 @@ double row_cost(const LatencyModel& model) {
   return std::max(row / std::max({pass, row / 4, 1e-6}), kLeast);
 }
 
-/// Rows keep their age when they are parked.
+/// Rows keep their turn when they are parked.
 bool older(const std::unique_ptr<Row>& a, const std::unique_ptr<Row>& b) {
-  return a->id < b->id;
+  return std::pair(a->turn, a->id) < std::pair(b->turn, b->id);
 }
 
 void insert_by_age(std::vector<std::unique_ptr<Row>>& rows, std::unique_ptr<Row> row) {

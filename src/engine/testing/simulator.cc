@@ -30,6 +30,8 @@ struct World {
   int64_t gap_micros = 0;  ///< between arrivals, on average
   int tenants = 1;
   bool small = false;  ///< many short requests, most of them urgent
+  bool tight = false;  ///< few pages for long answers
+  bool alike = false;  ///< prompts begin alike
   // Once in so many; 0: never.
   int64_t cancels = 0;
   int64_t nan_rate = 0;
@@ -68,11 +70,15 @@ World make_world(Numbers& numbers) {
   w.with_tier = numbers.once_in(2);
   w.tier_faults = numbers.once_in(3) ? 0 : numbers.between(2, 30);
   w.lives = numbers.once_in(4) ? 2 : 1;
+  w.alike = numbers.once_in(2);
+  if (w.alike) w.tenants = static_cast<int>(numbers.between(1, 2));
   o.tenant_share = numbers.once_in(2) ? 1 : 0.1 + 0.6 * numbers.unit();
   if (!numbers.once_in(3)) {
     const int64_t context = (o.n_ctx + kKvPageTokens - 1) / kKvPageTokens;
+    w.tight = !w.small && numbers.once_in(2);
+    const int64_t pages_max = w.tight ? context + 2 : context * o.max_batch;
     o.kv_bytes = FakeModel().kv_layout().bytes_per_token() * kKvPageTokens *
-                 static_cast<uint64_t>(numbers.between(context, context * o.max_batch));
+                 static_cast<uint64_t>(numbers.between(context, std::max(context, pages_max)));
   }
   if (numbers.once_in(2)) w.guesses = numbers.unit();
   return w;
@@ -282,11 +288,12 @@ Expected expected_of(const GenerateRequest& request, int64_t n_ctx, const SimMod
 
 GenerateRequest Simulation::make_request_of(int salt) {
   const int64_t n_ctx = world_.options.n_ctx;
-  const int64_t prompt_max = world_.small ? 6 : n_ctx - 1;
+  const int64_t prompt_max = world_.small ? 6 : world_.tight ? n_ctx / 3 : n_ctx - 1;
+  const int64_t output_max = world_.tight ? n_ctx : 24;
   GenerateRequest request = make_request(static_cast<int>(numbers_.between(1, prompt_max)),
-                                         static_cast<int>(numbers_.between(0, 24)), salt);
+                                         static_cast<int>(numbers_.between(0, output_max)), salt);
   if (world_.small) request.max_tokens = numbers_.between(1, 4);
-  if (numbers_.once_in(2)) {  // begins as others do
+  if (world_.alike || numbers_.once_in(3)) {  // begins as others do
     const auto shared = make_prompt(static_cast<int>(n_ctx), static_cast<int>(numbers_.below(3)));
     const auto n =
         static_cast<ptrdiff_t>(numbers_.below(static_cast<int64_t>(request.prompt.size()) + 1));
