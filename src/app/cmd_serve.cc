@@ -31,6 +31,7 @@ namespace {
 
 constexpr int64_t kDefaultContextMax = 8192;
 constexpr int64_t kDrainMicros = 10'000'000;
+constexpr int64_t kFlushMicros = 2'000'000;
 
 int stop_pipe[2] = {-1, -1};
 
@@ -202,9 +203,17 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   }
   const int64_t context = context_for(options, *loaded.model);
   TRY(const uint64_t kv_bytes, kv_bytes_for(options, *loaded.model, context));
+  TRY(Speculation speculation,
+      open_speculation(options.speculation, loaded, kv, context, options.parallel, settings));
   Engine engine(*loaded.model,
-                {.n_ctx = context, .max_batch = options.parallel, .kv_bytes = kv_bytes},
-                Env::real());
+                {.n_ctx = context,
+                 .max_batch = options.parallel,
+                 .max_step_tokens = options.step_tokens,
+                 .max_queue = options.max_queue,
+                 .kv_bytes = kv_bytes,
+                 .max_queue_micros = options.queue_wait * 1'000'000,
+                 .step_target_micros = options.latency_target * 1000},
+                Env::real(), std::move(speculation.drafter));
   const int64_t n_ctx = engine.options().n_ctx;
   if (n_ctx < context) {
     print_note(fmt::format("warning: memory for keys and values holds a context of {} tokens only",
@@ -219,8 +228,9 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   wait_for_stop_signal();
   print_note("stopping: running answers may end");
   service.begin_drain();
-  server->stop(kDrainMicros);
-  engine.drain(0);
+  engine.drain(kDrainMicros);
+  engine.stop();               // who is still there hears of it...
+  server->stop(kFlushMicros);  // ...and answers reach their clients
   return kExitOk;
 }
 

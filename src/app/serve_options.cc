@@ -12,6 +12,10 @@
 namespace hadal {
 namespace {
 
+constexpr int kStepTokensMax = 16'384;
+constexpr int64_t kQueueSecondsMax = limits::kQueueMicros / 1'000'000;
+constexpr int64_t kLatencyMillisMax = 60'000;
+
 /// One key of the file, its flag, and how its value is read. False: not of the right kind.
 struct ConfigKey {
   const char* name;
@@ -61,6 +65,22 @@ constexpr ConfigKey kKeys[] = {
      }},
     {"parallel",
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 256, o.parallel); }},
+    {"step-tokens",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer(n, 1, kStepTokensMax, o.step_tokens);
+     }},
+    {"max-queue",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer(n, 1, limits::kQueuedRequests, o.max_queue);
+     }},
+    {"queue-wait",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kQueueSecondsMax, o.queue_wait);
+     }},
+    {"latency-target",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kLatencyMillisMax, o.latency_target);
+     }},
     {"kv-type",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_type) && kv_type_from(o.kv_type).ok();
@@ -69,6 +89,12 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_memory) && parse_bytes(o.kv_memory).has_value();
      }},
+    {"speculate",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.speculation.mode) && is_speculation_mode(o.speculation.mode);
+     }},
+    {"draft-model",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.speculation.draft_model); }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
@@ -126,7 +152,30 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--parallel", o.parallel, "requests answered at once (default 8)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
+  command
+      .add_option("--max-queue", o.max_queue,
+                  "requests that may wait for their turn (default 256); more are told to come back "
+                  "later (429)")
+      ->check(CLI::Range(1, limits::kQueuedRequests))
+      ->type_name("N");
+  command
+      .add_option("--queue-wait", o.queue_wait,
+                  "seconds that a request may wait for its turn (default 120; 0: for ever), then "
+                  "it is told to come back later (503)")
+      ->check(CLI::Range(int64_t{0}, kQueueSecondsMax))
+      ->type_name("S");
+  command
+      .add_option("--latency-target", o.latency_target,
+                  "milliseconds between two tokens of an answer that new prompts should not exceed "
+                  "(default 50; 0: prompts first)")
+      ->check(CLI::Range(int64_t{0}, kLatencyMillisMax))
+      ->type_name("MS");
+  command
+      .add_option("--step-tokens", o.step_tokens, "tokens computed at once, at most (default 512)")
+      ->check(CLI::Range(1, kStepTokensMax))
+      ->type_name("N");
   add_kv_option(command, o.kv_type);
+  add_speculation_options(command, o.speculation);
   command
       .add_option(
           "--kv-memory", o.kv_memory,

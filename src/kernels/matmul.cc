@@ -28,10 +28,11 @@ constexpr int64_t kSliceBlocks = 16;
 // of reading, the most that others may wait for the last one.
 constexpr int64_t kBytesPerPiece = 16 << 10;
 // What is asked for early where a worker changes from one matrix to another.
-constexpr int64_t kFetchAhead = 4096;
-// Panels of one item: at least a block of 32 outputs, which the next product reads rounded
-// together.
+constexpr int64_t kFirstBytes = 4096;
+// Panels of one item.
 constexpr int64_t kGroup = 2;
+// ... where the next product reads the outputs rounded: those that share a scale lie together.
+constexpr int64_t kGroupRounded = cpu::kGroup8 * cpu::kBlockColumns / kPanelRows;
 constexpr int64_t kGroupMax = 8;          ///< long streams, and input that is used while cached
 constexpr int64_t kItemsPerWorker = 8;    ///< at least, before groups grow
 constexpr int64_t kFloatColumnsMax = 16;  ///< bound on any instruction set's
@@ -44,7 +45,7 @@ struct Tile {
   int64_t run;
 
   static int64_t floats(int64_t panels, int64_t columns) { return panels * columns * kPanelRows; }
-  const float* values(int64_t panel, int64_t column) const {
+  float* values(int64_t panel, int64_t column) const {
     const int64_t first = panel / run * run;
     const int64_t width = std::min(run, panels - first);
     return data + (first * columns + column * width + panel - first) * kPanelRows;
@@ -97,8 +98,8 @@ class Product {
     each_item(tasks_.size(), [&](size_t index, Item item, int worker) {
       const MatmulTask& task = tasks_[index];
       const Tile tile = compute(task, item, worker, 0);
-      for (int64_t p = 0; p < tile.panels; ++p) {
-        for (int64_t c = 0; c < tile.columns; ++c) {
+      for (int64_t c = 0; c < tile.columns; ++c) {
+        for (int64_t p = 0; p < tile.panels; ++p) {
           emit(task, item.first_panel + p, item.column + c, tile.values(p, c));
         }
       }
@@ -107,6 +108,7 @@ class Product {
 
   /// Both tasks together into `out`.
   void run_silu_mul(MatmulRows& out) {
+    group_ = std::max(group_, kGroupRounded);
     each_item(1, [&](size_t, Item item, int worker) {
       fetch_ahead(tasks_[1], item.first_panel);
       const Tile gate = compute(tasks_[0], item, worker, 0);
@@ -115,14 +117,12 @@ class Product {
       const int64_t first = item.first_panel * kPanelRows;
       const int64_t count = std::min(gate.panels * kPanelRows, tasks_[0].weight->rows() - first);
       for (int64_t c = 0; c < gate.columns; ++c) {
-        float g[kGroupMax * kPanelRows];
-        float u[kGroupMax * kPanelRows];
-        for (int64_t p = 0; p < gate.panels; ++p) {
-          finish(tasks_[0], item.first_panel + p, gate.values(p, c), g + p * kPanelRows);
-          finish(tasks_[1], item.first_panel + p, up.values(p, c), u + p * kPanelRows);
+        float gated[kGroupMax * kPanelRows];
+        for (int64_t p = 0; p < gate.panels; p += gate.run) {
+          ops_.silu_mul(gate.values(p, c), up.values(p, c),
+                        std::min(gate.run, gate.panels - p) * kPanelRows, gated + p * kPanelRows);
         }
-        ops_.silu_mul(g, u, count, g);
-        out.set(item.column + c, first, count, g);
+        out.set(item.column + c, first, count, gated);
       }
     });
   }
@@ -209,7 +209,7 @@ class Product {
     const Weight::Packed& w = task.weight->packed();
     if (!few_ || panel >= w.panels) return;
     const uint8_t* begin = w.panel(panel);
-    fetch(begin, std::min(kFetchAhead, w.panel_bytes));
+    fetch(begin, std::min(kFirstBytes, w.panel_bytes));
   }
 
   /// The products of an item, in the worker's buffer `slot` (0 or 1).
@@ -219,9 +219,11 @@ class Product {
     uint8_t* memory =
         buffers_.per_worker[static_cast<size_t>(worker)].reserve(unpacked_bytes_ + 2 * floats * 4);
     auto* out = reinterpret_cast<float*>(memory + unpacked_bytes_) + slot * floats;
-    if (!w.quantised()) return float_tile(w, item, out);
-    if (few_) return direct_tile(w, item, out);
-    return wide_tile(w, item, memory, out);
+    const Tile tile = !w.quantised() ? float_tile(w, item, out)
+                      : few_         ? direct_tile(w, item, out)
+                                     : wide_tile(w, item, memory, out);
+    add_bias(task, item, tile);
+    return tile;
   }
 
   Tile direct_tile(const Weight::Packed& w, const Item& item, float* out) const {
@@ -291,23 +293,38 @@ class Product {
     return {out, item.panels, item.columns, ops_.float_panels};
   }
 
-  /// values (+ bias) of one panel; lanes beyond the last row are left alone.
-  static void finish(const MatmulTask& task, int64_t panel, const float* values, float* out) {
-    const int64_t first = panel * kPanelRows;
-    const int64_t rows = std::min<int64_t>(kPanelRows, task.weight->rows() - first);
-    for (int64_t i = 0; i < rows; ++i) {
-      out[i] = task.bias == nullptr ? values[i] : values[i] + task.bias[first + i];
+  static int64_t rows_of(const MatmulTask& task, int64_t panel) {
+    return std::min<int64_t>(kPanelRows, task.weight->rows() - panel * kPanelRows);
+  }
+
+  static void add_bias(const MatmulTask& task, const Item& item, const Tile& tile) {
+    if (task.bias == nullptr) return;
+    for (int64_t p = 0; p < tile.panels; ++p) {
+      const int64_t panel = item.first_panel + p;
+      const int64_t rows = rows_of(task, panel);
+      const float* bias = task.bias + panel * kPanelRows;
+      for (int64_t c = 0; c < tile.columns; ++c) {
+        float* values = tile.values(p, c);
+        for (int64_t i = 0; i < rows; ++i) values[i] += bias[i];
+      }
     }
   }
 
   static void emit(const MatmulTask& task, int64_t panel, int64_t column, const float* values) {
-    const int64_t first = panel * kPanelRows;
-    float* out = task.out + column * task.out_stride + first;
-    if (!task.add) return finish(task, panel, values, out);
-    float result[kPanelRows];
-    finish(task, panel, values, result);
-    const int64_t rows = std::min<int64_t>(kPanelRows, task.weight->rows() - first);
-    for (int64_t i = 0; i < rows; ++i) out[i] += result[i];
+    float* out = task.out + column * task.out_stride + panel * kPanelRows;
+    const int64_t rows = rows_of(task, panel);
+    if (rows == kPanelRows) return put<kPanelRows>(values, kPanelRows, task.add, out);
+    put<0>(values, rows, task.add, out);
+  }
+  /// A fixed count becomes a few vector instructions; kCount 0 means `count`.
+  template <int64_t kCount>
+  static void put(const float* values, int64_t count, bool add, float* out) {
+    const int64_t n = kCount > 0 ? kCount : count;
+    if (add) {
+      for (int64_t i = 0; i < n; ++i) out[i] += values[i];
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i] = values[i];
+    }
   }
 
   const MatmulRows& x_;

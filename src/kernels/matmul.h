@@ -2,10 +2,10 @@
 /// y = x W^T (+ bias): float activations, weights in any GGUF format.
 ///
 /// Weights keep their quantised values exactly. Quantised formats multiply with activations that
-/// are rounded to integers of 8 or 16 bits, one scale per 32 columns (error of a value: at most
-/// 1/254 or 2^-16 of its block's maximum), so results differ from float arithmetic only by that
-/// rounding and the order of additions; float formats multiply in float32. Reference twin: decode
-/// the row to float, accumulate in double.
+/// are rounded to integers of 8 bits with a scale per 64 columns, or 16 with one per 32 (error of a
+/// value: at most 1/254 or 2^-16 of its block's maximum), so results differ from float arithmetic
+/// only by that rounding and the order of additions; float formats multiply in float32. Reference
+/// twin: decode the row to float, accumulate in double.
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -72,7 +72,7 @@ class MatmulRows {
   int64_t n() const { return n_; }
   int64_t cols() const { return cols_; }
 
-  /// Sets columns [first, first + count) of a row; `first` and `count` are multiples of 32, or
+  /// Sets columns [first, first + count) of a row; `first` and `count` are multiples of 64, or
   /// `count` reaches the last column. Distinct columns may be set by distinct threads at a time.
   void set(int64_t row, int64_t first, int64_t count, const float* x);
   /// Sets all rows; row r is at x + r * stride.

@@ -42,7 +42,7 @@ void MatmulRows::reset(int64_t n, std::span<const Weight* const> readers) {
 void MatmulRows::set(int64_t row, int64_t first, int64_t count, const float* x) {
   Forms& f = *forms_;
   DCHECK(row >= 0 && row < n_ && first >= 0 && first + count <= cols_);
-  DCHECK(first % cpu::kBlockColumns == 0);
+  DCHECK(first % (cpu::kGroup8 * cpu::kBlockColumns) == 0);
   if (f.needs_floats) {
     auto* floats = reinterpret_cast<float*>(f.float_memory.data());
     std::copy_n(x, count, floats + row * cols_ + first);

@@ -26,6 +26,13 @@ struct PageKeyHash {
   size_t operator()(const PageKey& key) const { return static_cast<size_t>(key.low); }
 };
 
+/// Every page of a pool has the same size.
+struct PageShape {
+  int64_t tokens = 0;
+  uint64_t bytes = 0;
+  bool operator==(const PageShape&) const = default;
+};
+
 /// Parent of a sequence's first page. `model_fingerprint` should contain a secret (TieredPages
 /// gives one): who does not know it cannot search for two prompts with one key. `salt` is the
 /// tenant's, empty for what all share.

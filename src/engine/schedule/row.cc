@@ -23,6 +23,11 @@ int64_t Row::wants_from() const {
   return request.prompt_logprobs && completion_tokens == 0 ? scored : total() - 1;
 }
 
+TokenId Row::token_at(int64_t position) const {
+  if (position < total()) return tokens[static_cast<size_t>(position)];
+  return draft.planned()[static_cast<size_t>(position - total())];
+}
+
 void Row::skip_to(int64_t position) {
   CHECK(position >= fed && position <= wants_from());
   cached_tokens_ += std::max<int64_t>(std::min(position, prompt_tokens()) - reached_, 0);
@@ -48,7 +53,9 @@ bool Row::ends_with(TokenId token) const {
 }
 
 void Row::begin(int64_t now_micros) {
-  if (began_at_ < 0) began_at_ = now_micros;
+  if (began_at_ >= 0) return;
+  began_at_ = now_micros;
+  sink->on_begin();
 }
 
 void Row::sampled(TokenId token, int64_t now_micros) {
@@ -58,8 +65,10 @@ void Row::sampled(TokenId token, int64_t now_micros) {
   last_token_at_ = now_micros;
 }
 
-void Row::finish(FinishReason reason, std::string error, int64_t now_micros) {
+void Row::finish(FinishReason reason, std::string error, int64_t now_micros,
+                 int64_t retry_after_micros) {
   FinishEvent event;
+  event.retry_after_micros = retry_after_micros;
   event.reason = reason;
   event.error = std::move(error);
   event.prompt_tokens = prompt_tokens();

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
+#include "engine/speculate/speculator.h"
 
 namespace hadal {
 
@@ -32,6 +33,8 @@ struct Row {
   int64_t pending() const { return total() - fed; }
   /// Only the last sampled token waits.
   bool decoding() const { return completion_tokens > 0 && pending() == 1; }
+  /// Its own token, or a guess of this step.
+  TokenId token_at(int64_t position) const;
   /// Logits are wanted from this position on: behind the last token, or where scoring stands.
   int64_t wants_from() const;
   /// Its first so many tokens are present without being computed.
@@ -45,8 +48,10 @@ struct Row {
 
   void begin(int64_t now_micros);
   void sampled(TokenId id, int64_t now_micros);
-  /// The last event; the sink is gone afterwards. `error` for kError only.
-  void finish(FinishReason reason, std::string error, int64_t now_micros);
+  int64_t waited(int64_t now_micros) const { return now_micros - submitted_at_; }
+  /// The last event; the sink is gone afterwards. `error` for kError and kExpired.
+  void finish(FinishReason reason, std::string error, int64_t now_micros,
+              int64_t retry_after_micros = 0);
 
   RequestId id;
   GenerateRequest request;
@@ -54,10 +59,14 @@ struct Row {
   Sampler sampler;
   int64_t max_output;  ///< tokens that may be sampled: max_tokens or what the context holds
   std::vector<TokenId> tokens;  ///< prompt and sampled ones
+  /// Among admitted rows the lower number comes first: arrival, plus age_micros for each class
+  /// below the most urgent. It never changes, so whoever goes back comes to be the first in time.
+  int64_t turn = 0;
   RowPhase phase = RowPhase::kWaiting;
   SequenceKv kv;
   int64_t fed = 0;
-  int64_t planned = 0;  ///< tokens of the coming step
+  int64_t planned = 0;  ///< tokens of the coming step, guesses included
+  RowDraft draft;       ///< guesses behind the last token
   int64_t scored = 0;   ///< prompt_logprobs: positions whose logits were used
   int64_t completion_tokens = 0;
 

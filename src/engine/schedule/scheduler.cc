@@ -10,14 +10,26 @@
 namespace hadal {
 namespace {
 
-/// How long to wait for the tier when there is nothing else to do.
-constexpr std::chrono::microseconds kTierPause(200);
 /// Prompt tokens of one request that are scored in one step: each needs a row of logits.
 constexpr int64_t kScoredTokens = 32;
+/// What one more row costs (StepWorth) before that is known: between 0.08 (Q8_0) and 0.25 (Q4_0)
+/// for a model of 1.5e9 weights, by the decode speeds of 1 and 8 rows in docs/PERFORMANCE.md.
+constexpr double kRowCost = 0.25;
+/// From so many steps on the latency model knows it.
+constexpr int64_t kStepsToKnow = 32;
 
-/// Rows keep their age when they are parked.
+/// A guess costs what a prompt token does: one row more in products that many rows share.
+double row_cost(const LatencyModel& model) {
+  if (model.observations() < kStepsToKnow) return kRowCost;
+  const double row = model.predict({.prompt_tokens = 1}) - model.predict({});
+  const double pass = model.predict({.decode_rows = 1}) - row;  // without its row
+  constexpr double kLeast = 0.02;
+  return std::max(row / std::max({pass, row / 4, 1e-6}), kLeast);
+}
+
+/// Rows keep their turn when they are parked.
 bool older(const std::unique_ptr<Row>& a, const std::unique_ptr<Row>& b) {
-  return a->id < b->id;
+  return std::pair(a->turn, a->id) < std::pair(b->turn, b->id);
 }
 
 void insert_by_age(std::vector<std::unique_ptr<Row>>& rows, std::unique_ptr<Row> row) {
@@ -31,21 +43,6 @@ bool has_nan(std::span<const float> logits) {
 
 }  // namespace
 
-void share_budget(std::span<const int64_t> pending, int64_t budget, std::vector<int64_t>& shares) {
-  shares.clear();
-  if (pending.empty()) return;
-  const int64_t equal = budget / static_cast<int64_t>(pending.size());
-  for (int64_t tokens : pending) {
-    shares.push_back(std::min(tokens, equal));
-    budget -= shares.back();
-  }
-  for (size_t i = 0; i < shares.size() && budget > 0; ++i) {
-    const int64_t more = std::min(pending[i] - shares[i], budget);
-    shares[i] += more;
-    budget -= more;
-  }
-}
-
 int64_t kv_pages(const EngineOptions& options, const KvLayout& layout) {
   const int64_t per_context = (options.n_ctx + kKvPageTokens - 1) / kKvPageTokens;
   if (options.kv_bytes == 0) return per_context * options.max_batch;
@@ -53,7 +50,8 @@ int64_t kv_pages(const EngineOptions& options, const KvLayout& layout) {
   return static_cast<int64_t>(std::clamp<uint64_t>(options.kv_bytes / page_bytes, 1, INT32_MAX));
 }
 
-Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox)
+Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox,
+                     std::unique_ptr<Drafter> drafter)
     : model_(model),
       options_(options),
       env_(env),
@@ -64,6 +62,8 @@ Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env
                options.tenant_share * static_cast<double>(kv_pages(options, model.kv_layout()))),
            .fingerprint = options.model_fingerprint,
            .tier = options.tier}),
+      budget_(options),
+      speculator_(std::move(drafter)),
       logits_(static_cast<size_t>(options.max_batch * model.n_vocab())) {
   const auto rows = static_cast<size_t>(options.max_batch);
   rows_.reserve(rows);
@@ -99,17 +99,17 @@ void Scheduler::cancel_all() {
   drop_ended();
 }
 
-void Scheduler::step() {
+bool Scheduler::step() {
   CHECK(busy());
+  const int64_t now = env_.now_micros();
   start_waiting();
   continue_loading();
   plan();
   if (parts_.empty()) {
     report();
-    return inbox_.pause(kTierPause);
+    return false;
   }
   fill_batch();
-  const int64_t now = env_.now_micros();
   for (const Part& part : parts_) part.row->begin(now);
 
   int64_t wanting = 0;
@@ -134,15 +134,22 @@ void Scheduler::step() {
       continue;
     }
     Row& row = *part.row;
-    if (!row.decoding()) counts_.prompt_tokens += static_cast<uint64_t>(part.tokens);
+    const auto rows = static_cast<size_t>(part.logits);
+    const std::span<float> own = logits.subspan(next_logits * n_vocab, rows * n_vocab);
+    next_logits += rows;
+    if (row.decoding()) {
+      deliver_drafted(part, own);
+      continue;
+    }
+    counts_.prompt_tokens += static_cast<uint64_t>(part.tokens);
     row.feed(part.tokens);
     kv_.share(row.kv, row.tokens, row.fed);
-    const auto rows = static_cast<size_t>(part.logits);
-    deliver_all(part, logits.subspan(next_logits * n_vocab, rows * n_vocab));
-    next_logits += rows;
+    deliver_all(part, own);
   }
+  if (status.ok()) learn(env_.now_micros() - now);
   report();
   drop_ended();
+  return true;
 }
 
 /// Oldest first, and none past one that must wait: who needs many pages gets them in the end.
@@ -196,22 +203,28 @@ void Scheduler::continue_loading() {
 void Scheduler::plan() {
   parts_.clear();
   prefills_.clear();
-  pending_.clear();
+  asks_.clear();
   claims_.clear();
-  int64_t budget = options_.max_step_tokens;
+  load_ = {};
+  DecodeLoad decode;
   for (const auto& row : rows_) {
     row->planned = 0;
     if (row->phase != RowPhase::kRunning) continue;
     if (row->decoding()) {
       row->planned = 1;
-      --budget;
+      ++decode.rows;
+      decode.reads += row->total();
+      decode.someone_waits = decode.someone_waits || row->request.priority != Priority::kBatch;
     } else if (const int64_t tokens = plan_prefill(*row); tokens > 0) {
       prefills_.push_back(row.get());
-      pending_.push_back(tokens);
+      asks_.push_back({tokens, row->fed, row->request.priority});
     }
   }
-  share_budget(pending_, budget, shares_);
+  gauges_.budget = budget_.prompt_tokens(asks_, decode);
+  shares_.resize(asks_.size());
+  share_budget(asks_, gauges_.budget, shares_);
   for (size_t i = 0; i < prefills_.size(); ++i) prefills_[i]->planned = shares_[i];
+  speculate();
   reserve_pages();
   for (const auto& row : rows_) {
     if (row->decoding()) add_part(*row);
@@ -249,6 +262,29 @@ bool Scheduler::computed_by_older(const Row& row) {
   return false;
 }
 
+/// Guesses behind the tokens of decoding rows. None goes beyond what a row may still sample, hence
+/// none beyond its context.
+void Scheduler::speculate() {
+  if (!speculator_.on()) return;
+  speculated_.clear();
+  int64_t step_rows = 0;
+  for (const auto& row : rows_) {
+    step_rows += row->planned;
+    if (row->planned == 0 || !row->decoding()) continue;
+    speculated_.push_back({.task = {.id = row->id,
+                                    .tokens = row->tokens,
+                                    .sampler = &row->sampler,
+                                    .most = row->max_output - row->completion_tokens - 1},
+                           .state = &row->draft});
+  }
+  speculator_.plan(speculated_, step_rows, options_.max_step_tokens - step_rows,
+                   row_cost(budget_.model()));
+  for (const auto& row : rows_) {
+    if (row->planned == 0 || !row->decoding()) continue;
+    row->planned += static_cast<int64_t>(row->draft.planned().size());
+  }
+}
+
 /// Pages for what is planned, the oldest row first. Who gets none parks younger rows, or waits.
 void Scheduler::reserve_pages() {
   for (size_t i = 0; i < rows_.size(); ++i) {
@@ -260,6 +296,7 @@ void Scheduler::reserve_pages() {
       end = kv_.grow(row.kv, row.fed + row.planned);
     }
     row.planned = end - row.fed;
+    row.draft.limit(std::max<int64_t>(row.planned - 1, 0));
   }
 }
 
@@ -277,8 +314,24 @@ void Scheduler::park(size_t index) {
 
 void Scheduler::add_part(Row& row) {
   if (row.planned == 0) return;
+  if (row.decoding()) {
+    ++load_.decode_rows;
+    load_.decode_reads += row.total();
+    load_.prompt_tokens += row.planned - 1;
+    load_.prompt_reads += prompt_reads(row.planned - 1, row.fed + 1);
+  } else {
+    load_.prompt_tokens += row.planned;
+    load_.prompt_reads += prompt_reads(row.planned, row.fed);
+  }
   const int64_t first_wanted = std::max(row.fed, row.wants_from());
   parts_.push_back({&row, row.planned, std::max<int64_t>(row.fed + row.planned - first_wanted, 0)});
+}
+
+void Scheduler::learn(int64_t micros) {
+  budget_.observe(load_, micros);
+  gauges_.micros = micros;
+  gauges_.tokens = load_.prompt_tokens + load_.decode_rows;
+  gauges_.cost = budget_.model().costs();
 }
 
 void Scheduler::fill_batch() {
@@ -291,7 +344,7 @@ void Scheduler::fill_batch() {
     const int64_t end = row.fed + part.tokens;
     CHECK(end <= options_.n_ctx);
     for (int64_t position = row.fed; position < end; ++position) {
-      batch_.rows.push_back({.token = row.tokens[static_cast<size_t>(position)],
+      batch_.rows.push_back({.token = row.token_at(position),
                              .position = static_cast<int32_t>(position),
                              .sequence = sequence,
                              .wants_logits = position >= end - part.logits});
@@ -312,6 +365,21 @@ void Scheduler::deliver_all(const Part& part, std::span<float> logits) {
     if (!scored.ok()) return fail(row, one, scored.error().message);
     row.scored = next;
     row.sink->on_prompt_token({id, scored.value().logprob, std::move(scored.value().top)});
+  }
+}
+
+/// Samples behind the row's last token, and behind its guesses as long as they come true. Keys and
+/// values of the others are overwritten by the next step.
+void Scheduler::deliver_drafted(const Part& part, std::span<float> logits) {
+  Row& row = *part.row;
+  const size_t n_vocab = static_cast<size_t>(model_.n_vocab());
+  counts_.drafted_tokens += static_cast<uint64_t>(part.tokens - 1);
+  for (int64_t i = 0; i < part.tokens; ++i) {
+    row.feed(1);
+    kv_.share(row.kv, row.tokens, row.fed);
+    deliver(row, logits.subspan(static_cast<size_t>(i) * n_vocab, n_vocab));
+    if (row.phase == RowPhase::kEnded || !row.draft.confirm(row.tokens.back())) return;
+    ++counts_.accepted_tokens;
   }
 }
 
@@ -336,10 +404,11 @@ void Scheduler::fail(Row& row, std::span<const float> logits, std::string error)
 /// The pages are free and the statistics are right before the sink hears of it: on_finish may
 /// submit.
 void Scheduler::end(Row& row, FinishReason reason, std::string error) {
+  speculator_.forget(row.id);
   if (row.kv.open()) kv_.close(row.kv);
   row.phase = RowPhase::kEnded;
   report();
-  inbox_.retire(row.id, /*was_waiting=*/false);
+  inbox_.retire(row, /*was_waiting=*/false);
   row.finish(reason, std::move(error), env_.now_micros());
   inbox_.close();
 }
@@ -355,7 +424,7 @@ void Scheduler::report() {
   kv.lookup_tokens = tree.lookup_tokens;
   kv.hit_tokens = tree.hit_tokens;
   kv.evictions = tree.pools[0].evictions;
-  inbox_.report(counts_);
+  inbox_.report(counts_, gauges_);
   counts_ = {.kv = kv};
 }
 

@@ -13,15 +13,11 @@
 
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
+#include "engine/schedule/budget.h"
 #include "engine/schedule/inbox.h"
 #include "engine/schedule/row.h"
 
 namespace hadal {
-
-/// How many of `pending` prompt tokens each prefill may compute with `budget` rows: an equal share
-/// each, what is left over to the oldest. So a short prompt never waits for a long one to end, and
-/// among equals the oldest is done first. `shares` is overwritten.
-void share_budget(std::span<const int64_t> pending, int64_t budget, std::vector<int64_t>& shares);
 
 /// Pages that the options pay for; at least one.
 int64_t kv_pages(const EngineOptions& options, const KvLayout& layout);
@@ -29,7 +25,8 @@ int64_t kv_pages(const EngineOptions& options, const KvLayout& layout);
 /// Belongs to the engine's thread.
 class Scheduler {
  public:
-  Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox);
+  Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox,
+            std::unique_ptr<Drafter> drafter);
 
   bool busy() const { return !rows_.empty() || !waiting_.empty(); }
   /// Rows that may be admitted now: none while some wait for pages.
@@ -39,8 +36,8 @@ class Scheduler {
   /// Ends a row that was admitted; other ids are ignored.
   void cancel(RequestId id);
   void cancel_all();
-  /// REQUIRES: busy().
-  void step();
+  /// False: nothing could be computed, the tier is not ready. REQUIRES: busy().
+  bool step();
 
   /// Offers what is cached to the tier. REQUIRES: not busy().
   void offer_cached() { kv_.offer_all(); }
@@ -66,12 +63,15 @@ class Scheduler {
   void plan();
   int64_t plan_prefill(Row& row);
   bool computed_by_older(const Row& row);
+  void speculate();
   void reserve_pages();
   void park(size_t index);
   void add_part(Row& row);
+  void learn(int64_t micros);
   void fill_batch();
   void deliver(Row& row, std::span<float> logits);
   void deliver_all(const Part& part, std::span<float> logits);
+  void deliver_drafted(const Part& part, std::span<float> logits);
   void fail(Row& row, std::span<const float> logits, std::string error);
   void end(Row& row, FinishReason reason, std::string error = {});
   void report();
@@ -87,12 +87,17 @@ class Scheduler {
   int64_t blocked_at_ = -1;  ///< pages at hand when the oldest waiting row found them too few
   StepCounts counts_;        ///< not yet reported
   int64_t computed_at_ = 0;  ///< end of the last forward pass
+  StepBudget budget_;
+  Speculator speculator_;
+  StepLoad load_;  ///< of the current step
+  StepGauges gauges_;
   // Of one step, kept to save allocations.
   std::vector<Part> parts_;
   std::vector<Row*> prefills_;
-  std::vector<int64_t> pending_;
+  std::vector<PrefillAsk> asks_;
   std::vector<int64_t> shares_;
   std::vector<Claim> claims_;
+  std::vector<SpeculatedRow> speculated_;
   Batch batch_;
   std::vector<float> logits_;
 };

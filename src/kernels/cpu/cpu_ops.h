@@ -10,10 +10,12 @@
 /// The arithmetic of a quantised product, the same in every function and instruction set, so that a
 /// result never depends on which of them computed it. Codes are unsigned; a signed format has a
 /// bias, others a minimum. With S = sum of code * x_int (activations of 16 bits) or, for signed
-/// formats and 8 bits, sum of (code - bias) * x_int, an output adds block after block:
-///   one scale:   acc = fma(float(S), scale * scale_x, acc)
-///   two halves:  acc = fma(fma(float(S1), scale1, float(S0) * scale0), scale_x, acc)
-///   each offset: acc = fma(-offset, scale_x * sum of x_int, acc)
+/// formats and 8 bits, sum of (code - bias) * x_int, an output adds group after group of the blocks
+/// that share scale_x. A group's units are its blocks, or their halves where each has its scale:
+///   one unit:     acc = fma(float(S), scale * scale_x, acc)
+///   n units:      t = float(S1) * scale1; t = fma(float(Si), scalei, t), i = 2..n;
+///                 acc = fma(t, scale_x, acc)
+///   each offset:  acc = fma(-offset, scale_x * sum of the unit's x_int, acc)
 /// where offset is the minimum, or bias * scale where S has the plain codes; else the line is left
 /// out.
 #include <stddef.h>
@@ -23,6 +25,8 @@ namespace hadal::cpu {
 
 inline constexpr int kPanelRows = 16;
 inline constexpr int kBlockColumns = 32;
+/// Activations of 8 bits share a scale by so many blocks (those of 16 bits: each has its own).
+inline constexpr int kGroup8 = 2;
 inline constexpr int kKeyTile = 128;  ///< positions per attention tile
 inline constexpr int kKvBlock = 16;   ///< positions per block of keys or values
 
@@ -86,6 +90,7 @@ struct AttentionTile {
 /// panel p at out + (c * panels + p) * 16.
 struct QuantOps {
   int64_t block_bytes;  ///< of QuantInput
+  /// Whole groups, or what is left of a row.
   void (*quantize)(const float* x, int64_t blocks, uint8_t* out);
   int direct_columns;  ///< up to here `direct` is the faster way
   /// Few columns, straight from the packed panel: column c's results at out + 16 * c.

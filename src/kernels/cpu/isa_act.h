@@ -1,7 +1,8 @@
 // Rounded activations. A policy (Act8, Act16) has: kMax, the largest integer; kCodes, the bytes of
 // 32 rounded values in the order its products want; kFoldsBias, whether integer sums start at
 // -bias * sum(x); store() and, by direct_block() and tile_block(), the products with codes below
-// 2^kBits.
+// 2^kBits; and kGroup, how many blocks share a scale: those whose numbers in the row differ only
+// below that power of two (at the end of a row there may be fewer).
 //
 // After the codes of a block come its side values: float scale; float scale * sum(x) of all 32, of
 // the first 16 and of the last 16; and, where kBytes leaves room, the three sums as negated
@@ -15,6 +16,7 @@ struct ActSide {
 /// 32 bytes, the columns in order.
 struct ByteColumns {
   static constexpr float kMax = 127.0f;
+  static constexpr int kGroup = cpu::kGroup8;
   static constexpr int kCodes = 32;
   static constexpr int kBytes = 64;
   static constexpr bool kFoldsBias = true;
@@ -24,6 +26,7 @@ struct ByteColumns {
 
 /// 32 high bytes, then 32 low bytes, x = 256 * high + low, both signed.
 struct SplitColumns {
+  static constexpr int kGroup = 1;
   static constexpr float kMax = 32512.0f;  // 127 * 256: splits into two signed bytes
   static constexpr int kCodes = 64;
   static constexpr bool kFoldsBias = false;
@@ -263,6 +266,7 @@ struct Act16 : SplitColumns {
 /// of a code word.
 struct Act16 {
   using Form = PairForm;
+  static constexpr int kGroup = 1;
   static constexpr float kMax = 32512.0f;
   static constexpr int kCodes = 64;
   static constexpr int kBytes = 80;
@@ -333,53 +337,67 @@ HADAL_INLINE void tile_block(const uint8_t* w, int64_t panel_stride, const uint8
 
 #endif
 
-/// Rounds blocks of 32 values. A block that holds infinities or NaN becomes NaN as a whole; one
-/// with no value above 2^-100 counts as zero (its inverse scale would overflow).
+/// The scale of a group of values and its inverse. A group that holds infinities or NaN becomes NaN
+/// as a whole; one with no value above 2^-100 counts as zero (its inverse scale would overflow).
+template <typename A>
+HADAL_INLINE void find_scale(const float* x, int64_t vectors, float& scale, float& inverse) {
+  F top = zero();
+  F bad = zero();
+  for (int64_t i = 0; i < vectors; ++i) {
+    const F v = load(x + i * kLanes);
+    top = max(top, abs(v));
+    bad = add(bad, sub(v, v));
+  }
+  const float peak = max_finite_lanes(top);
+  scale = peak / A::kMax;
+  inverse = A::kMax / peak;
+  if (any_unordered(bad)) {
+    scale = __builtin_nanf("");
+    inverse = 0.0f;
+  } else if (!(peak > 0x1p-100f)) {
+    scale = 0.0f;
+    inverse = 0.0f;
+  }
+}
+
+template <typename A>
+HADAL_INLINE void quantize_block(const float* x, float scale, float inverse, uint8_t* out) {
+  constexpr int kVectors = cpu::kBlockColumns / kLanes;
+  I rounded[kVectors];
+  HADAL_UNROLL
+  for (int i = 0; i < kVectors; ++i) {
+    rounded[i] = to_int(inverse == 0.0f ? zero() : mul(load(x + i * kLanes), splat(inverse)));
+  }
+  A::store(rounded, out);
+  I sums[2] = {rounded[0], rounded[kVectors / 2]};
+  HADAL_UNROLL
+  for (int i = 1; i < kVectors / 2; ++i) {
+    sums[0] = add_int(sums[0], rounded[i]);
+    sums[1] = add_int(sums[1], rounded[kVectors / 2 + i]);
+  }
+  const int32_t first = sum_int_lanes(sums[0]);
+  const int32_t last = sum_int_lanes(sums[1]);
+  auto* side = reinterpret_cast<float*>(out + A::kCodes);
+  side[0] = scale;
+  side[1] = scale * static_cast<float>(first + last);
+  side[2] = scale * static_cast<float>(first);
+  side[3] = scale * static_cast<float>(last);
+  if constexpr (A::kBytes - A::kCodes >= 32) {
+    const int32_t negated[4] = {-(first + last), -first, -last, 0};
+    __builtin_memcpy(side + 4, negated, sizeof(negated));
+  }
+}
+
+/// Rounds whole groups, or what is left of a row.
 template <typename A>
 void quantize(const float* x, int64_t blocks, uint8_t* out) {
-  constexpr int kVectors = cpu::kBlockColumns / kLanes;
-  for (int64_t b = 0; b < blocks; ++b, x += 32, out += A::kBytes) {
-    F v[kVectors];
-    F top = zero();
-    F bad = zero();
-    HADAL_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      v[i] = load(x + i * kLanes);
-      top = max(top, abs(v[i]));
-      bad = add(bad, sub(v[i], v[i]));
-    }
-    const float peak = max_finite_lanes(top);
-    float scale = peak / A::kMax;
-    float inverse = A::kMax / peak;
-    if (any_unordered(bad)) {
-      scale = __builtin_nanf("");
-      inverse = 0.0f;
-    } else if (!(peak > 0x1p-100f)) {
-      scale = 0.0f;
-      inverse = 0.0f;
-    }
-    I rounded[kVectors];
-    HADAL_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      rounded[i] = to_int(inverse == 0.0f ? zero() : mul(v[i], splat(inverse)));
-    }
-    A::store(rounded, out);
-    I sums[2] = {rounded[0], rounded[kVectors / 2]};
-    HADAL_UNROLL
-    for (int i = 1; i < kVectors / 2; ++i) {
-      sums[0] = add_int(sums[0], rounded[i]);
-      sums[1] = add_int(sums[1], rounded[kVectors / 2 + i]);
-    }
-    const int32_t first = sum_int_lanes(sums[0]);
-    const int32_t last = sum_int_lanes(sums[1]);
-    auto* side = reinterpret_cast<float*>(out + A::kCodes);
-    side[0] = scale;
-    side[1] = scale * static_cast<float>(first + last);
-    side[2] = scale * static_cast<float>(first);
-    side[3] = scale * static_cast<float>(last);
-    if constexpr (A::kBytes - A::kCodes >= 32) {
-      const int32_t negated[4] = {-(first + last), -first, -last, 0};
-      __builtin_memcpy(side + 4, negated, sizeof(negated));
+  constexpr int kBlock = cpu::kBlockColumns;
+  for (int64_t b = 0; b < blocks; b += A::kGroup) {
+    const int64_t count = blocks - b < A::kGroup ? blocks - b : A::kGroup;
+    float scale, inverse;
+    find_scale<A>(x, count * (kBlock / kLanes), scale, inverse);
+    for (int64_t i = 0; i < count; ++i, x += kBlock, out += A::kBytes) {
+      quantize_block<A>(x, scale, inverse, out);
     }
   }
 }
@@ -400,29 +418,36 @@ HADAL_INLINE I start_sum(const uint8_t* side, int sub, int bias_shift) {
 }
 #endif
 
-/// acc less what the offset of sub-block `sub` contributes.
-template <typename A, bool kBiased>
-HADAL_INLINE F take_offset(F acc, F offset, const uint8_t* side, int sub) {
-  if constexpr (A::kFoldsBias && kBiased) {
-    return acc;
+/// Where sub-block `unit` of a group of blocks has its sums among the side values of the first
+/// block.
+template <typename A, int kSubs>
+constexpr int sums_at(int unit) {
+  return unit / kSubs * A::kBytes + ActSide::kSums + 4 * (kSubs == 1 ? 0 : 1 + unit % kSubs);
+}
+
+/// Adds the contribution of a group of blocks with kUnits sub-blocks together; `sum` and `scale`
+/// are the last one's, `scaled` (not for one unit) what those before it have, `side` the side
+/// values of the group's first block.
+template <typename A, bool kBiased, int kSubs, int kUnits>
+HADAL_INLINE F add_group(F acc, F scaled, I sum, F scale, const F offset[kUnits],
+                         const uint8_t* side) {
+  if constexpr (kUnits == 1) {
+    acc = fma(to_float(sum), mul(scale, splat(load_scalar(side))), acc);
   } else {
-    return fnma(offset, splat(load_scalar(side + ActSide::kSums + 4 * sub)), acc);
+    acc = fma(fma(to_float(sum), scale, scaled), splat(load_scalar(side)), acc);
   }
+  if constexpr (!(A::kFoldsBias && kBiased)) {
+    HADAL_UNROLL
+    for (int u = 0; u < kUnits; ++u) {
+      acc = fnma(offset[u], splat(load_scalar(side + sums_at<A, kSubs>(u))), acc);
+    }
+  }
+  return acc;
 }
 
-/// Adds the contribution of a block with one scale.
-template <typename A, bool kBiased>
-HADAL_INLINE F add_block(F acc, I sum, F scale, F offset, const uint8_t* side) {
-  acc = fma(to_float(sum), mul(scale, splat(load_scalar(side))), acc);
-  return take_offset<A, kBiased>(acc, offset, side, 0);
-}
-
-/// Adds the contribution of a block with a scale for each half; `scaled` is the first half's sum
-/// times its scale.
-template <typename A, bool kBiased>
-HADAL_INLINE F add_halves(F acc, F scaled, I sum, const F scale, const F offset[2],
-                          const uint8_t* side) {
-  acc = fma(fma(to_float(sum), scale, scaled), splat(load_scalar(side)), acc);
-  acc = take_offset<A, kBiased>(acc, offset[0], side, 1);
-  return take_offset<A, kBiased>(acc, offset[1], side, 2);
+/// The sum over a group so far.
+template <int kUnit>
+HADAL_INLINE F add_unit(F scaled, I sum, F scale) {
+  if constexpr (kUnit == 0) return mul(to_float(sum), scale);
+  return fma(to_float(sum), scale, scaled);
 }

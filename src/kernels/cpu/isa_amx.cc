@@ -32,32 +32,67 @@ using cpu::QuantInput;
 
 constexpr int kColumns = 16;
 
-/// One block's integer sums of one panel, for the whole block or for each half.
-struct alignas(64) BlockSums {
-  int32_t values[2][kColumns][cpu::kPanelRows];
+/// Integer sums of one panel, for each block of a group or each half of one.
+template <int kUnits>
+struct alignas(64) GroupSums {
+  int32_t values[kUnits][kColumns][cpu::kPanelRows];
 };
 
-/// Adds the block's contribution to `out`, whose columns are `out_stride` floats apart. `factors`
-/// are the panel's scales and offsets, `side` the first column's side values.
-template <bool kBiased, int kSubs>
-HADAL_INLINE void add_sums(const BlockSums& sums, const float* factors, const uint8_t* side,
-                           int64_t stride, int bias_shift, int columns, float* out,
-                           int64_t out_stride) {
-  const F scale[2] = {load(factors), load(factors + 32 * (kSubs - 1))};
-  const F offset[2] = {load(factors + 16), load(factors + 32 * (kSubs - 1) + 16)};
-  for (int c = 0; c < columns; ++c, side += stride, out += out_stride) {
-    I sum[kSubs];
+/// Adds the contribution of a group of blocks to `out`, whose columns are `out_stride` floats
+/// apart. `panel` is the group in the unpacked form, `block` the first column's first block.
+template <bool kBiased, int kSubs, int kUnits>
+HADAL_INLINE void add_sums(const GroupSums<kUnits>& sums, const uint8_t* panel,
+                           const uint8_t* block, int64_t stride, int bias_shift, int columns,
+                           float* out, int64_t out_stride) {
+  F scale[kUnits], offset[kUnits];
+  HADAL_UNROLL
+  for (int u = 0; u < kUnits; ++u) {
+    const auto* factors =
+        reinterpret_cast<const float*>(panel + u / kSubs * unpacked_bytes<ByteForm>(8, kSubs) +
+                                       ByteForm::bytes(8) + u % kSubs * 128);
+    scale[u] = load(factors);
+    offset[u] = load(factors + 16);
+  }
+  for (int c = 0; c < columns; ++c, block += stride, out += out_stride) {
+    I sum[kUnits];
     HADAL_UNROLL
-    for (int s = 0; s < kSubs; ++s) {
-      sum[s] = add_int(start_sum<Act8, kBiased>(side, kSubs == 1 ? 0 : 1 + s, bias_shift),
-                       load_bytes(sums.values[s][c]));
+    for (int u = 0; u < kUnits; ++u) {
+      const uint8_t* side = block + u / kSubs * Act8::kBytes + Act8::kCodes;
+      sum[u] = add_int(start_sum<Act8, kBiased>(side, kSubs == 1 ? 0 : 1 + u % kSubs, bias_shift),
+                       load_bytes(sums.values[u][c]));
     }
-    if constexpr (kSubs == 1) {
-      store(out, add_block<Act8, kBiased>(load(out), sum[0], scale[0], offset[0], side));
-    } else {
-      const F scaled = mul(to_float(sum[0]), scale[0]);
-      store(out, add_halves<Act8, kBiased>(load(out), scaled, sum[1], scale[1], offset, side));
+    F scaled = zero();
+    if constexpr (kUnits > 1) scaled = add_unit<0>(scaled, sum[0], scale[0]);
+    HADAL_UNROLL
+    for (int u = 1; u + 1 < kUnits; ++u) scaled = add_unit<1>(scaled, sum[u], scale[u]);
+    store(out,
+          add_group<Act8, kBiased, kSubs, kUnits>(load(out), scaled, sum[kUnits - 1],
+                                                  scale[kUnits - 1], offset, block + Act8::kCodes));
+  }
+}
+
+/// Adds a group of kBlocks blocks to `out`.
+template <bool kBiased, int kSubs, int kBlocks>
+HADAL_INLINE void amx_group(Tiles& tiles, const uint8_t* w, int64_t panel_stride, int panels,
+                            const uint8_t* block, int64_t stride, int bias_shift, int columns,
+                            float* out) {
+  constexpr int kDepth = cpu::kBlockColumns / kSubs;
+  GroupSums<kBlocks * kSubs> sums[kTilePanels];
+  HADAL_UNROLL
+  for (int u = 0; u < kBlocks * kSubs; ++u) {
+    tiles.load<kTileX>(block + u / kSubs * Act8::kBytes + u % kSubs * kDepth, stride);
+    const uint8_t* codes = w + u / kSubs * unpacked_bytes<ByteForm>(8, kSubs) +
+                           u % kSubs * (ByteForm::bytes(8) / kSubs);
+    for (int p = 0; p < panels; ++p) {
+      tiles.load<kTileCodes>(codes + p * panel_stride, 64);
+      tiles.clear<kTileSums>();
+      tiles.multiply();
+      tiles.store<kTileSums>(sums[p].values[u][0], 64);
     }
+  }
+  for (int p = 0; p < panels; ++p) {
+    add_sums<kBiased, kSubs>(sums[p], w + p * panel_stride, block, stride, bias_shift, columns,
+                             out + p * 16, panels * 16);
   }
 }
 
@@ -65,32 +100,17 @@ HADAL_INLINE void add_sums(const BlockSums& sums, const float* factors, const ui
 template <bool kBiased, int kSubs>
 void amx_tile(const uint8_t* w, int64_t panel_stride, int panels, int64_t blocks,
               const QuantInput& x, int bias_shift, int columns, float* out) {
-  constexpr int kDepth = cpu::kBlockColumns / kSubs;
-  constexpr int kCodeBytes = ByteForm::bytes(8);
-  const TileShapes shapes(columns, kDepth);
+  const TileShapes shapes(columns, cpu::kBlockColumns / kSubs);
   Tiles tiles(shapes);
-  BlockSums sums[kTilePanels];
-  const uint8_t* block = x.blocks;
-  for (int64_t b = 0; b < blocks; ++b) {
-    HADAL_UNROLL
-    for (int s = 0; s < kSubs; ++s) {
-      tiles.load<kTileX>(block + s * kDepth, x.stride);
-      for (int p = 0; p < panels; ++p) {
-        tiles.load<kTileCodes>(w + p * panel_stride + s * (kCodeBytes / kSubs), 64);
-        tiles.clear<kTileSums>();
-        tiles.multiply();
-        tiles.store<kTileSums>(sums[p].values[s][0], 64);
-      }
-    }
-    for (int p = 0; p < panels; ++p) {
-      const uint8_t* factors = w + p * panel_stride + kCodeBytes;
-      add_sums<kBiased, kSubs>(sums[p], reinterpret_cast<const float*>(factors),
-                               block + Act8::kCodes, x.stride, bias_shift, columns, out + p * 16,
-                               panels * 16);
-    }
-    w += unpacked_bytes<ByteForm>(8, kSubs);
-    block += Act8::kBytes;
-  }
+  int64_t b = 0;
+  auto add = [&]<int kBlocks>() {
+    amx_group<kBiased, kSubs, kBlocks>(tiles, w + b * unpacked_bytes<ByteForm>(8, kSubs),
+                                       panel_stride, panels, x.blocks + b * Act8::kBytes, x.stride,
+                                       bias_shift, columns, out);
+    b += kBlocks;
+  };
+  while (b + Act8::kGroup <= blocks) add.template operator()<Act8::kGroup>();
+  while (b < blocks) add.template operator()<1>();
   tiles.release();
 }
 

@@ -12,38 +12,56 @@ constexpr int kTilePanels = 1, kTileColumns = 6;  // 12 sums + 2 codes + 1 word 
 constexpr int kDirectColumns = 8;
 #endif
 
-/// Adds a block of one part to acc[column].
-template <typename Fmt, typename A, int C>
-HADAL_INLINE void direct_part(const B w[8], const F scale[2], const F offset[2],
-                              const uint8_t* block, int64_t stride, F acc[C]) {
+/// Unit `kUnit` (a block, or a half of one) of a group of blocks, for C columns.
+template <typename Fmt, typename A, int C, int kUnit>
+HADAL_INLINE void direct_unit(const B w[8], const uint8_t* block, int64_t stride, I sum[C]) {
   constexpr bool kBiased = Fmt::kBiasShift >= 0;
   constexpr int kSubs = Fmt::kSubs;
+  constexpr int kHalf = kUnit % kSubs;
   constexpr int kGroups = 8 / kSubs;
-  F scaled[C];  // of the first half
   HADAL_UNROLL
-  for (int s = 0; s < kSubs; ++s) {
-    I sum[C];
+  for (int c = 0; c < C; ++c) {
+    const uint8_t* side = block + c * stride + A::kCodes;
+    sum[c] = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + kHalf, Fmt::kBiasShift);
+  }
+  direct_block<A, Fmt::kBits, C, kHalf * kGroups, kGroups>(w, block, stride, sum);
+}
+
+/// Adds block kBlock of a group of kBlocks and, after the last, the group to acc[column].
+template <typename Fmt, typename A, int C, int kBlocks, int kBlock>
+HADAL_INLINE void direct_blocks(const uint8_t* p, int part, const State& state,
+                                const uint8_t* group, int64_t stride, F offset[], F scaled[C],
+                                F acc[C]) {
+  constexpr bool kBiased = Fmt::kBiasShift >= 0;
+  constexpr int kSubs = Fmt::kSubs;
+  constexpr int kUnits = kBlocks * kSubs;
+  constexpr int kFirst = kBlock * kSubs;
+  B w[8];
+  F scale[2];
+  Fmt::codes(p, part, w);
+  adapt_codes<Fmt::kBiasShift>(w);
+  Fmt::scales(p, part, state, scale, offset + kFirst);
+  forget_reads(group);
+  const uint8_t* block = group + kBlock * A::kBytes;
+  I sum[C];
+  direct_unit<Fmt, A, C, kFirst>(w, block, stride, sum);
+  if constexpr (kSubs == 2) {
     HADAL_UNROLL
-    for (int c = 0; c < C; ++c) {
-      const uint8_t* side = block + c * stride + A::kCodes;
-      sum[c] = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + s, Fmt::kBiasShift);
-    }
-    if (s == 0) {
-      direct_block<A, Fmt::kBits, C, 0, kGroups>(w, block, stride, sum);
+    for (int c = 0; c < C; ++c) scaled[c] = add_unit<kFirst>(scaled[c], sum[c], scale[0]);
+    direct_unit<Fmt, A, C, kFirst + 1>(w, block, stride, sum);
+  }
+  HADAL_UNROLL
+  for (int c = 0; c < C; ++c) {
+    if constexpr (kBlock + 1 < kBlocks) {
+      scaled[c] = add_unit<kFirst + kSubs - 1>(scaled[c], sum[c], scale[kSubs - 1]);
     } else {
-      direct_block<A, Fmt::kBits, C, 8 - kGroups, kGroups>(w, block, stride, sum);
+      acc[c] = add_group<A, kBiased, kSubs, kUnits>(acc[c], scaled[c], sum[c], scale[kSubs - 1],
+                                                    offset, group + c * stride + A::kCodes);
     }
-    HADAL_UNROLL
-    for (int c = 0; c < C; ++c) {
-      const uint8_t* side = block + c * stride + A::kCodes;
-      if constexpr (kSubs == 1) {
-        acc[c] = add_block<A, kBiased>(acc[c], sum[c], scale[0], offset[0], side);
-      } else if (s == 0) {
-        scaled[c] = mul(to_float(sum[c]), scale[0]);
-      } else {
-        acc[c] = add_halves<A, kBiased>(acc[c], scaled[c], sum[c], scale[1], offset, side);
-      }
-    }
+  }
+  if constexpr (kBlock + 1 < kBlocks) {
+    direct_blocks<Fmt, A, C, kBlocks, kBlock + 1>(p + Fmt::kBlockBytes, part, state, group, stride,
+                                                  offset, scaled, acc);
   }
 }
 
@@ -62,27 +80,31 @@ void direct_panel(const uint8_t* p, int64_t blocks, const QuantInput& x, float* 
     for (int c = 0; c < C; ++c) acc[part][c] = zero();
   }
   const uint8_t* block = x.blocks;
-  for (int64_t super = 0; super < blocks; super += Fmt::kSuper) {
-    State state[kParts];
+  State state[kParts];
+  auto add = [&]<int kBlocks>() HADAL_LAMBDA_INLINE {
+    HADAL_UNROLL
+    for (int at = 0; at < kBlocks * Fmt::kBlockBytes; at += 64) {
+      __builtin_prefetch(p + kFetchAhead + at);
+    }
+    HADAL_UNROLL
+    for (int part = 0; part < kParts; ++part) {
+      F offset[2 * kBlocks], scaled[C];
+      direct_blocks<Fmt, A, C, kBlocks, 0>(p, part, state[part], block, x.stride, offset, scaled,
+                                           acc[part]);
+    }
+    p += kBlocks * Fmt::kBlockBytes;
+    block += kBlocks * A::kBytes;
+  };
+  constexpr int kSuper = Fmt::kSuper > A::kGroup ? Fmt::kSuper : A::kGroup;
+  for (int64_t super = 0; super < blocks; super += kSuper) {
     HADAL_UNROLL
     for (int part = 0; part < kParts; ++part) Fmt::head(p, part, state[part]);
     p += Fmt::kHeadBytes;
-    for (int i = 0; i < Fmt::kSuper; ++i) {
-      HADAL_UNROLL
-      for (int at = 0; at < Fmt::kBlockBytes; at += 64) __builtin_prefetch(p + kFetchAhead + at);
-      HADAL_UNROLL
-      for (int part = 0; part < kParts; ++part) {
-        B w[8];
-        F scale[2], offset[2];
-        Fmt::codes(p, part, w);
-        adapt_codes<Fmt::kBiasShift>(w);
-        Fmt::scales(p, part, state[part], scale, offset);
-        forget_reads(block);
-        direct_part<Fmt, A, C>(w, scale, offset, block, x.stride, acc[part]);
-      }
-      p += Fmt::kBlockBytes;
-      block += A::kBytes;
+    if (Fmt::kSuper == 1 && blocks - super < A::kGroup) {
+      for (int64_t b = super; b < blocks; ++b) add.template operator()<1>();
+      break;
     }
+    for (int i = 0; i < kSuper; i += A::kGroup) add.template operator()<A::kGroup>();
   }
   HADAL_UNROLL
   for (int c = 0; c < C; ++c) {
@@ -148,57 +170,74 @@ void unpack_panel(const uint8_t* p, int64_t blocks, uint8_t* out) {
   }
 }
 
+/// Unit kUnit (a block, or a half of one) of a group of blocks that share the activations' scale,
+/// and those after it. `column` are the group's first blocks.
+template <typename A, int kBits, bool kBiased, int P, int C, int kSubs, int kUnits, int kUnit>
+HADAL_INLINE void tile_units(const uint8_t* w, int64_t panel_stride, const uint8_t* const* column,
+                             int64_t at, int bias_shift, F scaled[P * kParts][C], float* out) {
+  constexpr int V = P * kParts;
+  constexpr int kGroups = 8 / kSubs;
+  constexpr int kHalf = kUnit % kSubs;
+  constexpr int64_t kPanelBlock = unpacked_bytes<typename A::Form>(kBits, kSubs);
+  constexpr int64_t kBlock = kUnit / kSubs;
+  I sum[V][C];
+  HADAL_UNROLL
+  for (int c = 0; c < C; ++c) {
+    const uint8_t* side = column[c] + at + kBlock * A::kBytes + A::kCodes;
+    const I start = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + kHalf, bias_shift);
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) sum[v][c] = start;
+  }
+  tile_block<A, kBits, V, C, kHalf * kGroups, kGroups>(w + kBlock * kPanelBlock, panel_stride,
+                                                       column, at + kBlock * A::kBytes, sum);
+  HADAL_UNROLL
+  for (int v = 0; v < V; ++v) {
+    const uint8_t* panel = w + v / kParts * panel_stride + A::Form::bytes(kBits);
+    // The scales of unit u; its offsets follow.
+    auto factors = [&](int u) {
+      return reinterpret_cast<const float*>(panel + u / kSubs * kPanelBlock + u % kSubs * 128) +
+             v % kParts * kLanes;
+    };
+    const F scale = load(factors(kUnit));
+    if constexpr (kUnit + 1 < kUnits) {
+      HADAL_UNROLL
+      for (int c = 0; c < C; ++c) scaled[v][c] = add_unit<kUnit>(scaled[v][c], sum[v][c], scale);
+    } else {
+      F offset[kUnits];
+      HADAL_UNROLL
+      for (int u = 0; u < kUnits; ++u) offset[u] = load(factors(u) + 16);
+      HADAL_UNROLL
+      for (int c = 0; c < C; ++c) {
+        float* acc = out + c * P * 16 + v * kLanes;
+        store(acc, add_group<A, kBiased, kSubs, kUnits>(load(acc), scaled[v][c], sum[v][c], scale,
+                                                        offset, column[c] + at + A::kCodes));
+      }
+    }
+  }
+  if constexpr (kUnit + 1 < kUnits) {
+    tile_units<A, kBits, kBiased, P, C, kSubs, kUnits, kUnit + 1>(w, panel_stride, column, at,
+                                                                  bias_shift, scaled, out);
+  }
+}
+
 /// Adds a slice of blocks to `out`. The accumulators stay in memory (the first-level cache): the
 /// integer sums of a block need the registers. Vector v is part v % kParts of panel v / kParts.
 template <typename A, int kBits, bool kBiased, int P, int C, int kSubs>
 void tile(const uint8_t* w, int64_t panel_stride, int64_t blocks, const QuantInput& x,
           int bias_shift, float* out) {
-  constexpr int V = P * kParts;
-  constexpr int kGroups = 8 / kSubs;
   const uint8_t* column[C];
   for (int c = 0; c < C; ++c) column[c] = x.blocks + c * x.stride;
-  for (int64_t b = 0; b < blocks; ++b, w += unpacked_bytes<typename A::Form>(kBits, kSubs)) {
-    const int64_t at = b * A::kBytes;
+  auto add = [&]<int kBlocks>(int64_t b) HADAL_LAMBDA_INLINE {
+    F scaled[P * kParts][C];
     forget_reads(out);
-    F scaled[V][C];  // of the first half
-    HADAL_UNROLL
-    for (int s = 0; s < kSubs; ++s) {
-      I sum[V][C];
-      HADAL_UNROLL
-      for (int c = 0; c < C; ++c) {
-        const uint8_t* side = column[c] + at + A::kCodes;
-        const I start = start_sum<A, kBiased>(side, kSubs == 1 ? 0 : 1 + s, bias_shift);
-        HADAL_UNROLL
-        for (int v = 0; v < V; ++v) sum[v][c] = start;
-      }
-      if (s == 0) {
-        tile_block<A, kBits, V, C, 0, kGroups>(w, panel_stride, column, at, sum);
-      } else {
-        tile_block<A, kBits, V, C, 8 - kGroups, kGroups>(w, panel_stride, column, at, sum);
-      }
-      HADAL_UNROLL
-      for (int v = 0; v < V; ++v) {
-        const float* factors = reinterpret_cast<const float*>(w + v / kParts * panel_stride +
-                                                              A::Form::bytes(kBits) + s * 128) +
-                               v % kParts * kLanes;
-        const F scale = load(factors);
-        const F offset[2] = {load(factors + (kSubs == 2 && s == 1 ? 16 - 32 : 16)),
-                             load(factors + 16)};
-        HADAL_UNROLL
-        for (int c = 0; c < C; ++c) {
-          const uint8_t* side = column[c] + at + A::kCodes;
-          float* acc = out + c * P * 16 + v * kLanes;
-          if constexpr (kSubs == 1) {
-            store(acc, add_block<A, kBiased>(load(acc), sum[v][c], scale, offset[0], side));
-          } else if (s == 0) {
-            scaled[v][c] = mul(to_float(sum[v][c]), scale);
-          } else {
-            store(acc,
-                  add_halves<A, kBiased>(load(acc), scaled[v][c], sum[v][c], scale, offset, side));
-          }
-        }
-      }
-    }
+    tile_units<A, kBits, kBiased, P, C, kSubs, kBlocks * kSubs, 0>(
+        w + b * unpacked_bytes<typename A::Form>(kBits, kSubs), panel_stride, column, b * A::kBytes,
+        bias_shift, scaled, out);
+  };
+  int64_t b = 0;
+  for (; b + A::kGroup <= blocks; b += A::kGroup) add.template operator()<A::kGroup>(b);
+  if constexpr (A::kGroup > 1) {
+    for (; b < blocks; ++b) add.template operator()<1>(b);
   }
 }
 

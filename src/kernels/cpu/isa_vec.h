@@ -15,6 +15,7 @@
 #define HADAL_ROLL _Pragma("GCC unroll 1")
 #endif
 #define HADAL_INLINE inline __attribute__((always_inline))
+#define HADAL_LAMBDA_INLINE __attribute__((always_inline))
 
 #if HADAL_ISA_AVX512
 

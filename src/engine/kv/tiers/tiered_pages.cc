@@ -1,0 +1,87 @@
+#include "engine/kv/tiers/tiered_pages.h"
+
+#include "base/log.h"
+
+namespace hadal {
+namespace {
+
+/// Null for no disk, also when it cannot be used.
+std::unique_ptr<DiskTier> open_disk(const TieredPagesOptions& options, FileLayer& files, Env& env) {
+  if (options.disk_bytes == 0) return nullptr;
+  DiskTierOptions disk;
+  disk.store = {options.directory, options.fingerprint, options.shape, options.disk_bytes,
+                options.disk_seconds};
+  auto tier = DiskTier::open(disk, files, env);
+  if (tier.ok()) return std::move(tier).value();
+  log_event(LogLevel::kError, "kv_disk.off",
+            {{"reason", tier.error().text()}, {"consequence", "pages are kept in memory only"}});
+  return nullptr;
+}
+
+std::string random_secret(Env& env) {
+  std::string secret(16, '\0');
+  env.random_bytes(std::as_writable_bytes(std::span(secret)));
+  return secret;
+}
+
+}  // namespace
+
+TieredPages::TieredPages(const TieredPagesOptions& options, FileLayer& files, Env& env)
+    : disk_(open_disk(options, files, env)),
+      ram_({options.shape, options.ram_bytes, options.ram_seconds}, disk_.get(), env),
+      fingerprint_((disk_ != nullptr ? disk_->secret() : random_secret(env)) +
+                   options.fingerprint) {}
+
+void TieredPages::offer(const PageKey& key, std::span<const TokenId> tokens,
+                        std::span<const std::byte> bytes, uint32_t hits) {
+  note_drain();
+  ram_.offer(key, tokens, bytes, hits);
+}
+
+bool TieredPages::holds(const PageKey& key) const {
+  return ram_.holds(key) || (disk_ != nullptr && disk_->holds(key));
+}
+
+void TieredPages::prefetch(std::span<const PageKey> keys) {
+  ram_.prefetch(keys);
+  if (disk_ == nullptr) return;
+  // Only pages that memory lacks are read; those are mostly in one piece.
+  for (size_t begin = 0; begin < keys.size();) {
+    size_t end = begin;
+    while (end < keys.size() && !ram_.holds(keys[end])) ++end;
+    if (end > begin) disk_->prefetch(keys.subspan(begin, end - begin));
+    begin = end + 1;
+  }
+}
+
+PageTier::Fetch TieredPages::fetch(const PageKey& key, std::span<const TokenId> tokens,
+                                   std::span<std::byte> out) {
+  if (ram_.holds(key) || disk_ == nullptr) return ram_.fetch(key, tokens, out);
+  return disk_->fetch(key, tokens, out);
+}
+
+void TieredPages::begin_drain(int64_t deadline_micros) {
+  drain_deadline_micros_ = deadline_micros;
+}
+
+/// Carries the wish of another thread to the tiers, which are the engine's thread's.
+void TieredPages::note_drain() {
+  const int64_t deadline = drain_deadline_micros_;
+  if (draining_ || deadline == 0) return;
+  draining_ = true;
+  ram_.begin_drain();
+  if (disk_ != nullptr) disk_->begin_drain(deadline);
+}
+
+void TieredPages::finish_drain() {
+  if (disk_ == nullptr) return;
+  note_drain();
+  ram_.flush();
+  disk_->finish_drain();
+}
+
+TierStats TieredPages::disk_stats() const {
+  return disk_ == nullptr ? TierStats{.off = true} : disk_->stats();
+}
+
+}  // namespace hadal
