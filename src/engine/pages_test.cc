@@ -188,6 +188,37 @@ TEST(Pages, ParkedRowsGoOnAsIfNothingHadHappened) {
   EXPECT_EQ(engine.stats().completion_tokens, static_cast<uint64_t>(4 * 5 * kPage));
 }
 
+// Goal: when a tenant's cap keeps a page out of the tree, others of the tenant do not wait for it.
+TEST(Pages, NobodyWaitsForAPageThatIsNotShared) {
+  HeldModel held;
+  VirtualEnv env;
+  std::atomic<int> together = 0;  // passes in which both prompts went on behind the first page
+  held.model.hook = [&](const Batch& batch) {
+    held.gate.pass();
+    int prompts = 0;
+    for (size_t i = 0; i < batch.rows.size(); ++i) {
+      const bool first = i == 0 || batch.rows[i].sequence != batch.rows[i - 1].sequence;
+      prompts += first && batch.rows[i].position >= kPage && batch.rows[i].position < 7 * kPage;
+    }
+    together += prompts == 2;
+    return Status();
+  };
+  Received a;
+  Received b;
+  Engine engine(held.model,
+                {.n_ctx = 512, .max_batch = 2, .max_step_tokens = 40, .tenant_share = 0.01}, env);
+  GenerateRequest request = make_request(8 * kPage, 4, 1);
+  request.tenant = "a";
+  ASSERT_TRUE(engine.submit(request, sink(a)).ok());
+  ASSERT_TRUE(engine.submit(request, sink(b)).ok());
+  held.gate.open();
+  EXPECT_EQ(a.wait_finish().reason, FinishReason::kLength);
+  EXPECT_EQ(b.wait_finish().cached_tokens, kPage);
+  EXPECT_EQ(a.ids(), expected_ids(request, 4));
+  EXPECT_EQ(b.ids(), a.ids());
+  EXPECT_GT(together, 2);
+}
+
 struct ScoreSink final : RecordingSink {
   ScoreSink(Received& received, std::vector<TokenEvent>& out)
       : RecordingSink(received), scores(out) {}

@@ -50,18 +50,26 @@ int64_t kv_pages(const EngineOptions& options, const KvLayout& layout) {
   return static_cast<int64_t>(std::clamp<uint64_t>(options.kv_bytes / page_bytes, 1, INT32_MAX));
 }
 
+namespace {
+
+/// At least one, since 0 means no cap.
+int64_t tenant_pages(const EngineOptions& options, const KvLayout& layout) {
+  const auto pages = static_cast<double>(kv_pages(options, layout));
+  return std::max<int64_t>(static_cast<int64_t>(options.tenant_share * pages), 1);
+}
+
+}  // namespace
+
 Scheduler::Scheduler(ForwardModel& model, const EngineOptions& options, Env& env, Inbox& inbox,
                      std::unique_ptr<Drafter> drafter)
     : model_(model),
       options_(options),
       env_(env),
       inbox_(inbox),
-      kv_(model.kv_layout(),
-          {.n_pages = kv_pages(options, model.kv_layout()),
-           .tenant_pages_max = static_cast<int64_t>(
-               options.tenant_share * static_cast<double>(kv_pages(options, model.kv_layout()))),
-           .fingerprint = options.model_fingerprint,
-           .tier = options.tier}),
+      kv_(model.kv_layout(), {.n_pages = kv_pages(options, model.kv_layout()),
+                              .tenant_pages_max = tenant_pages(options, model.kv_layout()),
+                              .fingerprint = options.model_fingerprint,
+                              .tier = options.tier}),
       budget_(options),
       speculator_(std::move(drafter)),
       logits_(static_cast<size_t>(options.max_batch * model.n_vocab())) {
@@ -249,7 +257,7 @@ int64_t Scheduler::plan_prefill(Row& row) {
 /// Whether an older row is filling the page that this one could use whole. If not, this row does.
 bool Scheduler::computed_by_older(const Row& row) {
   const int64_t end = (row.kv.shared + 1) * kv_.page_tokens();
-  if (end > row.total()) return false;
+  if (end > row.total() || row.fed >= end) return false;  // not whole; or full, but not shared
   const std::span<const TokenId> page =
       std::span(row.tokens)
           .subspan(static_cast<size_t>(row.kv.shared * kv_.page_tokens()),
