@@ -82,13 +82,13 @@ class Scheduler {
   Env& env_;
   Inbox& inbox_;
   KvCache kv_;
-  Speculator speculator_;
   std::vector<std::unique_ptr<Row>> rows_;     ///< oldest first; they hold pages
   std::vector<std::unique_ptr<Row>> waiting_;  ///< oldest first; for pages
   int64_t blocked_at_ = -1;  ///< pages at hand when the oldest waiting row found them too few
   StepCounts counts_;        ///< not yet reported
   int64_t computed_at_ = 0;  ///< end of the last forward pass
   StepBudget budget_;
+  Speculator speculator_;
   StepLoad load_;  ///< of the current step
   StepGauges gauges_;
   // Of one step, kept to save allocations.
