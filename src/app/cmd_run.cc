@@ -56,15 +56,18 @@ void print_speeds(const Generated& out, const EngineStats& stats) {
                          out.finish.completion_tokens, decode_speed(out.finish), guesses, why));
 }
 
-void print_result(const Generated& out, const EngineStats& stats) {
-  print_json(json::object{{"text", out.text},
-                          {"ids", json::array(out.ids.begin(), out.ids.end())},
-                          {"prompt_tokens", out.finish.prompt_tokens},
-                          {"completion_tokens", out.finish.completion_tokens},
-                          {"prefill_tps", prefill_speed(out.finish)},
-                          {"decode_tps", decode_speed(out.finish)},
-                          {"drafted_tokens", stats.drafted_tokens},
-                          {"accepted_tokens", stats.accepted_tokens}});
+void print_result(const Generated& out, const EngineStats& stats, bool speculates) {
+  json::object result{{"text", out.text},
+                      {"ids", json::array(out.ids.begin(), out.ids.end())},
+                      {"prompt_tokens", out.finish.prompt_tokens},
+                      {"completion_tokens", out.finish.completion_tokens},
+                      {"prefill_tps", prefill_speed(out.finish)},
+                      {"decode_tps", decode_speed(out.finish)}};
+  if (speculates) {
+    result["drafted_tokens"] = stats.drafted_tokens;
+    result["accepted_tokens"] = stats.accepted_tokens;
+  }
+  print_json(result);
 }
 
 Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
@@ -96,7 +99,7 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
   TRY(const Generated out,
       generate(engine, *model.tokenizer, std::move(request), stream, nullptr, continuation));
   if (options.json) {
-    print_result(out, engine.stats());
+    print_result(out, engine.stats(), options.speculation.mode != "off");
   } else {
     if (out.text.empty() || out.text.back() != '\n') print_out("\n");
     std::fflush(stdout);

@@ -29,7 +29,7 @@ struct DraftTask {
   RequestId id = 0;
   std::span<const TokenId> tokens;   ///< prompt and output so far
   const Sampler* sampler = nullptr;  ///< as it stands behind them
-  int64_t most = 0;                  ///< tokens to propose, 1 to limits::kDraftTokens
+  int64_t most = 0;                  ///< tokens to propose, 0 to limits::kDraftTokens
   Draft* draft = nullptr;            ///< filled; comes empty
 };
 

@@ -10,6 +10,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/testing/harness.h"
 #include "engine/testing/memory_tier.h"
+#include "engine/testing/oracle_drafter.h"
 
 namespace hadal {
 namespace {
@@ -398,10 +399,12 @@ void run_mix(Mix& mix, Engine& engine) {
   }
 }
 
-// Goal: alone = batched = chunked = preempted = cache hit = from a tier, over random mixes.
+// Goal: alone = batched = chunked = preempted = cache hit = from a tier = with guesses, over random
+// mixes.
 TEST(PagesMix, TokensDoNotDependOnWhereKeysAndValuesComeFrom) {
   KvStats total;
   int fetched = 0;
+  uint64_t accepted = 0;
   for (uint32_t seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     Mix mix(seed);
@@ -414,12 +417,15 @@ TEST(PagesMix, TokensDoNotDependOnWhereKeysAndValuesComeFrom) {
                              .kv_bytes = bytes_of(12 + mix.draw(12))};
     if (seed % 2 == 0) options.tier = &tier;
     {
-      Engine engine(model, options, env);
+      std::unique_ptr<Drafter> drafter;
+      if (seed % 3 == 1) drafter = std::make_unique<testing::OracleDrafter>(0.8, 0);
+      Engine engine(model, options, env, std::move(drafter));
       run_mix(mix, engine);
       if (seed % 4 == 0) run_mix(mix, engine);  // now everything is a hit
       engine.drain(60'000'000);
       const EngineStats stats = engine.stats();
       EXPECT_EQ(stats.running, 0);
+      accepted += stats.accepted_tokens;
       total.preemptions += stats.kv.preemptions;
       total.hit_tokens += stats.kv.hit_tokens;
       total.evictions += stats.kv.evictions;
@@ -432,6 +438,7 @@ TEST(PagesMix, TokensDoNotDependOnWhereKeysAndValuesComeFrom) {
   EXPECT_GT(total.hit_tokens, 10000u);
   EXPECT_GT(total.evictions, 1000u);
   EXPECT_GT(fetched, 100);
+  EXPECT_GT(accepted, 1000u);
 }
 
 }  // namespace

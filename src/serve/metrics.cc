@@ -61,6 +61,9 @@ void write_queue(MetricsWriter& out, const EngineStats& stats) {
   out.counter("hadal_preemptions_total", "Rows parked for want of pages.", stats.kv.preemptions);
   out.counter("hadal_prompt_tokens_total", "Prompt tokens computed.", stats.prompt_tokens);
   out.counter("hadal_completion_tokens_total", "Tokens sampled.", stats.completion_tokens);
+  out.counter("hadal_drafted_tokens_total", "Guessed tokens checked.", stats.drafted_tokens);
+  out.counter("hadal_accepted_tokens_total", "Guessed tokens that were right.",
+              stats.accepted_tokens);
 }
 
 void write_steps(MetricsWriter& out, const EngineStats& stats) {

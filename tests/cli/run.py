@@ -132,6 +132,16 @@ def test_run():
     assert streamed.out.rstrip("\n") == greedy["text"].rstrip("\n"), (streamed, greedy)
     drawn = [one_object(hadal(*base, "--temp", "2", "--seed", seed, "--json"))["ids"] for seed in (7, 7, 8)]
     assert drawn[0] == drawn[1] and drawn[0] != drawn[2], drawn
+    for how in (("ngram",), ("draft", "--draft-model", MODEL)):  # guesses change no token
+        for sampling in (("--temp", "0"), ("--temp", "2", "--seed", 7)):
+            plain = one_object(hadal("run", "--model", MODEL, "--prompt", "ababababab", "--raw", "-n", "40", *sampling,
+                                     "--json"))
+            guessed = keys(hadal("run", "--model", MODEL, "--prompt", "ababababab", "--raw", "-n", "40", *sampling,
+                                 "--json", "--speculate", *how), *fields, "drafted_tokens", "accepted_tokens")
+            assert guessed["ids"] == plain["ids"], (how, sampling, guessed, plain)
+            assert guessed["drafted_tokens"] >= guessed["accepted_tokens"], guessed
+    fails(hadal(*base, "--speculate", "draft"), 1, "--draft-model")
+    fails(hadal(*base, "--draft-model", MODEL), 1, "--speculate draft")
     fails(hadal("run", "--model", MODEL, "--prompt", "x" * 100), 1, "the prompt has", "context holds 64")
     fails(hadal("run", "--model", MODEL, "--prompt", "x", "--ctx", "1000"), 1, "1000", "64")
 

@@ -24,7 +24,7 @@ double row_cost(const LatencyModel& model) {
   const double row = model.predict({.prompt_tokens = 1}) - model.predict({});
   const double pass = model.predict({.decode_rows = 1}) - row;  // without its row
   constexpr double kLeast = 0.02;
-  return std::max(row / std::max(pass, row / 4), kLeast);
+  return std::max(row / std::max({pass, row / 4, 1e-6}), kLeast);
 }
 
 /// Rows keep their turn when they are parked.

@@ -12,6 +12,7 @@
 #include "engine/schedule/loop.h"
 #include "engine/testing/harness.h"
 #include "engine/testing/numbers.h"
+#include "engine/testing/oracle_drafter.h"
 #include "engine/testing/sim_tier.h"
 
 namespace hadal::testing {
@@ -41,6 +42,7 @@ struct World {
   double step_micros = 0;
   double token_micros = 0;
   double read_micros = 0;
+  double guesses = -1;  ///< how often a guessed token is right; below 0: nobody guesses
 };
 
 World make_world(Numbers& numbers) {
@@ -78,6 +80,7 @@ World make_world(Numbers& numbers) {
     o.kv_bytes = FakeModel().kv_layout().bytes_per_token() * kKvPageTokens *
                  static_cast<uint64_t>(numbers.between(context, std::max(context, pages_max)));
   }
+  if (numbers.once_in(2)) w.guesses = numbers.unit();
   return w;
 }
 
@@ -359,7 +362,9 @@ SimOutcome Simulation::run() {
 }
 
 void Simulation::live(int life) {
-  EngineLoop loop(model_, world_.options, env_);
+  std::unique_ptr<Drafter> drafter;
+  if (world_.guesses >= 0) drafter = std::make_unique<OracleDrafter>(world_.guesses, 0);
+  EngineLoop loop(model_, world_.options, env_, std::move(drafter));
   loop_ = &loop;
   n_ctx_ = loop.options().n_ctx;
   stopped_ = draining_ = false;
@@ -387,9 +392,12 @@ void Simulation::live(int life) {
   while (loop.turn()) {
   }
   if (outcome_.failure.empty()) check_after_stop();
-  const KvStats kv = loop.inbox().stats(env_.now_micros()).kv;
+  const EngineStats stats = loop.inbox().stats(env_.now_micros());
+  const KvStats& kv = stats.kv;
   outcome_.counts.preemptions += static_cast<int64_t>(kv.preemptions);
   outcome_.counts.evictions += static_cast<int64_t>(kv.evictions);
+  outcome_.counts.guesses += static_cast<int64_t>(stats.drafted_tokens);
+  outcome_.counts.guesses_right += static_cast<int64_t>(stats.accepted_tokens);
   loop_ = nullptr;
 }
 

@@ -22,6 +22,8 @@ struct SimCounts {
   int64_t cached_tokens = 0;
   int64_t steps = 0;
   int64_t preemptions = 0;
+  int64_t guesses = 0;  ///< checked
+  int64_t guesses_right = 0;
   int64_t evictions = 0;
   int64_t tier_pages = 0;  ///< that came back from the tier
 };
