@@ -29,6 +29,22 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Writes all positions of all layers, a chunk at a time.
+void fill(KvPool& kv, const KvSequence& sequence, int64_t context, ThreadPool& pool) {
+  constexpr int64_t kRows = 512;
+  const KvLayout& layout = kv.layout();
+  const std::vector<float> same(static_cast<size_t>(kRows * layout.n_kv_heads * layout.d_head),
+                                0.02f);
+  const std::vector<int32_t> sequences(kRows, 0);
+  std::vector<int32_t> positions(kRows);
+  for (int64_t begin = 0; begin < context; begin += kRows) {
+    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(begin));
+    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
+      kv_write(kv, layer, {positions, sequences, {&sequence, 1}}, same.data(), same.data(), pool);
+    }
+  }
+}
+
 /// Best seconds of one layer's attention for the last `rows` positions of a context; layers take
 /// turns, so that keys and values come from memory as they do in a model.
 double measure(KvPool& kv, const KvSequence& sequence, int64_t context, int64_t rows,
@@ -64,18 +80,11 @@ int bench(int threads, KvType type, int64_t context_max, int64_t page_tokens) {
     if (context > context_max) break;
     const int64_t per_page = page_tokens > 0 ? page_tokens : context;
     KvPool kv(layout, per_page, context / per_page);
-    const std::vector<float> zeros(static_cast<size_t>(layout.n_kv_heads * layout.d_head), 0.02f);
     std::vector<PageId> pages(static_cast<size_t>(context / per_page));
     std::iota(pages.begin(), pages.end(), 0);
     std::shuffle(pages.begin(), pages.end(), std::mt19937(1));
     const KvSequence sequence{pages};
-    const int32_t first_sequence = 0;
-    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
-      for (int32_t position = 0; position < context; ++position) {
-        kv_write(kv, layer, {{&position, 1}, {&first_sequence, 1}, {&sequence, 1}}, zeros.data(),
-                 zeros.data(), pool);
-      }
-    }
+    fill(kv, sequence, context, pool);
     const double decode = measure(kv, sequence, context, 1, pool);
     const double read = static_cast<double>(layout.bytes_per_token() / 28 * context) / decode / 1e9;
     const int64_t rows = std::min<int64_t>(512, context);

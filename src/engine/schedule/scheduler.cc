@@ -88,6 +88,7 @@ void Scheduler::cancel(RequestId id) {
       if (row->id == id) end(*row, FinishReason::kCancelled);
     }
   }
+  blocked_at_ = -1;  // who waited first may be gone
   drop_ended();
 }
 
