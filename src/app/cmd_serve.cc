@@ -211,9 +211,9 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
                                   .max_batch = options.parallel,
                                   .max_step_tokens = options.step_tokens,
                                   .max_queue = options.max_queue,
+                                  .kv_bytes = kv_bytes,
                                   .max_queue_micros = options.queue_wait * 1'000'000,
-                                  .step_target_micros = options.latency_target * 1000,
-                                  .kv_bytes = kv_bytes};
+                                  .step_target_micros = options.latency_target * 1000};
   if (pages != nullptr) {
     engine_options.model_fingerprint = pages->fingerprint();
     engine_options.tier = pages.get();
