@@ -1,12 +1,14 @@
 // Speed of attention by context length: decode (one row, against the read bandwidth) and prefill
 // (512 rows, in multiply-adds per second). Usage: attention_bench [THREADS] [f32|f16|q8_0]
-// [CONTEXT_MAX]
+// [CONTEXT_MAX] [PAGE_TOKENS]; pages (default: one for all) lie in random order, as a long-running
+// server has them.
 //
 // What bounds prefill: with F32 and F16 a core's fused multiply-adds, with Q8_0 its byte products,
 // of which one multiply-add takes two (queries and weights have 16 bits).
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <random>
 #include <string_view>
 #include <vector>
 
@@ -27,12 +29,27 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Writes all positions of all layers, a chunk at a time.
+void fill(KvPool& kv, const KvSequence& sequence, int64_t context, ThreadPool& pool) {
+  constexpr int64_t kRows = 512;
+  const KvLayout& layout = kv.layout();
+  const std::vector<float> same(static_cast<size_t>(kRows * layout.n_kv_heads * layout.d_head),
+                                0.02f);
+  const std::vector<int32_t> sequences(kRows, 0);
+  std::vector<int32_t> positions(kRows);
+  for (int64_t begin = 0; begin < context; begin += kRows) {
+    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(begin));
+    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
+      kv_write(kv, layer, {positions, sequences, {&sequence, 1}}, same.data(), same.data(), pool);
+    }
+  }
+}
+
 /// Best seconds of one layer's attention for the last `rows` positions of a context; layers take
 /// turns, so that keys and values come from memory as they do in a model.
-double measure(KvPool& kv, int64_t context, int64_t rows, ThreadPool& pool) {
+double measure(KvPool& kv, const KvSequence& sequence, int64_t context, int64_t rows,
+               ThreadPool& pool) {
   const KvLayout& layout = kv.layout();
-  const std::vector<PageId> pages = {0};
-  const KvSequence sequence{pages};
   std::vector<int32_t> positions(static_cast<size_t>(rows));
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(context - rows));
   const std::vector<int32_t> sequences(static_cast<size_t>(rows), 0);
@@ -51,7 +68,7 @@ double measure(KvPool& kv, int64_t context, int64_t rows, ThreadPool& pool) {
   return best;
 }
 
-int bench(int threads, KvType type, int64_t context_max) {
+int bench(int threads, KvType type, int64_t context_max, int64_t page_tokens) {
   ThreadPool pool(threads);
   const double gbps = measure_read_gbps(pool);
   const KvLayout layout{.n_layers = 28, .n_kv_heads = 2, .d_head = 128, .type = type};
@@ -61,21 +78,17 @@ int bench(int threads, KvType type, int64_t context_max) {
              "prefill us", "GMAC/s");
   for (const int64_t context : {512, 2048, 8192, 32768}) {
     if (context > context_max) break;
-    KvPool kv(layout, context, 1);
-    const std::vector<float> zeros(static_cast<size_t>(layout.n_kv_heads * layout.d_head), 0.02f);
-    const std::vector<PageId> pages = {0};
+    const int64_t per_page = page_tokens > 0 ? page_tokens : context;
+    KvPool kv(layout, per_page, context / per_page);
+    std::vector<PageId> pages(static_cast<size_t>(context / per_page));
+    std::iota(pages.begin(), pages.end(), 0);
+    std::shuffle(pages.begin(), pages.end(), std::mt19937(1));
     const KvSequence sequence{pages};
-    const int32_t first_sequence = 0;
-    for (int64_t layer = 0; layer < layout.n_layers; ++layer) {
-      for (int32_t position = 0; position < context; ++position) {
-        kv_write(kv, layer, {{&position, 1}, {&first_sequence, 1}, {&sequence, 1}}, zeros.data(),
-                 zeros.data(), pool);
-      }
-    }
-    const double decode = measure(kv, context, 1, pool);
+    fill(kv, sequence, context, pool);
+    const double decode = measure(kv, sequence, context, 1, pool);
     const double read = static_cast<double>(layout.bytes_per_token() / 28 * context) / decode / 1e9;
     const int64_t rows = std::min<int64_t>(512, context);
-    const double prefill = measure(kv, context, rows, pool);
+    const double prefill = measure(kv, sequence, context, rows, pool);
     // Row r of the last `rows` sees context - rows + r + 1 positions; keys and values count once.
     const double seen = static_cast<double>(context) - 0.5 * static_cast<double>(rows - 1);
     const double macs =
@@ -98,5 +111,6 @@ int main(int argc, char** argv) {
                                               : hadal::KvType::kF16;
   const int64_t context_max =
       argc > 3 ? hadal::parse_int<int64_t>(argv[3]).value_or(8192) : int64_t{32768};
-  return hadal::bench(std::max(threads, 1), type, context_max);
+  const int64_t page_tokens = argc > 4 ? hadal::parse_int<int64_t>(argv[4]).value_or(0) : 0;
+  return hadal::bench(std::max(threads, 1), type, context_max, page_tokens);
 }

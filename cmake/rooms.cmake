@@ -42,6 +42,7 @@ function(hadal_room name)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "/isa_[^/]*$")     # compiled per ISA, see cmake/isa.cmake
+  list(FILTER sources EXCLUDE REGEX "/testing/")        # for tests only
   list(FILTER sources EXCLUDE REGEX "/app/main\\.cc$")  # the program itself
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   add_library(${name} STATIC ${sources})

@@ -7,6 +7,7 @@
 
 #include "app/app.h"
 #include "app/sampling_options.h"
+#include "app/speculation.h"
 #include "base/json.h"
 #include "text/reasoning.h"
 
@@ -37,13 +38,15 @@ class ChatBackend {
 
 struct ChatBackendOptions {
   SamplingOptions sampling;
-  int64_t max_tokens = 0;  ///< 0: as many as fit
-  int64_t context = 0;     ///< 0: chosen
+  SpeculationOptions speculation;  ///< of a model in this process
+  int64_t max_tokens = 0;          ///< 0: as many as fit
+  int64_t context = 0;             ///< 0: chosen
 };
 
 /// Takes the model over.
 Result<std::unique_ptr<ChatBackend>> make_local_chat(LoadedModel model,
-                                                     const ChatBackendOptions& options);
+                                                     const ChatBackendOptions& options,
+                                                     const Settings& settings);
 /// `url`: "http://127.0.0.1:8000", with or without "/v1". Asks the server which model it has
 /// unless `model` names one.
 Result<std::unique_ptr<ChatBackend>> make_remote_chat(const std::string& url,

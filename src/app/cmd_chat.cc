@@ -186,7 +186,7 @@ Result<std::unique_ptr<ChatBackend>> make_backend(const ChatOptions& options,
                                                   const Settings& settings) {
   if (!options.url.empty()) return make_remote_chat(options.url, options.model, options.backend);
   TRY(LoadedModel model, open_model(options.model, options.threads, settings));
-  return make_local_chat(std::move(model), options.backend);
+  return make_local_chat(std::move(model), options.backend, settings);
 }
 
 Result<int> chat(const ChatOptions& options, const Settings& settings) {
@@ -233,6 +233,7 @@ void add_chat(CLI::App& command, const Settings& settings, Action& run) {
       ->check(CLI::Range(int64_t{1}, limits::kModelContext))
       ->type_name("N");
   options.backend.sampling.add_to(command);
+  add_speculation_options(command, options.backend.speculation);
   add_threads_option(command, options.threads);
   command.footer(
       "Examples:\n"

@@ -9,6 +9,7 @@
 #include "app/options.h"
 #include "app/output.h"
 #include "app/sampling_options.h"
+#include "app/speculation.h"
 #include "base/limits.h"
 
 namespace hadal {
@@ -26,6 +27,7 @@ struct RunOptions {
   int threads = 0;
   std::string kv = "f16";
   SamplingOptions sampling;
+  SpeculationOptions speculation;
 };
 
 Result<std::vector<TokenId>> prompt_ids(const RunOptions& options, const std::string& prompt,
@@ -42,21 +44,30 @@ Result<std::vector<TokenId>> prompt_ids(const RunOptions& options, const std::st
                              nullptr);
 }
 
-void print_speeds(const Generated& out) {
+void print_speeds(const Generated& out, const EngineStats& stats) {
   const char* why =
       out.finish.reason == FinishReason::kLength ? ", stopped at the length limit" : "";
-  print_note(fmt::format("[{} prompt tokens at {:.1f}/s, {} tokens at {:.1f}/s{}]",
+  const std::string guesses =
+      stats.drafted_tokens == 0
+          ? ""
+          : fmt::format(", {} of {} guesses right", stats.accepted_tokens, stats.drafted_tokens);
+  print_note(fmt::format("[{} prompt tokens at {:.1f}/s, {} tokens at {:.1f}/s{}{}]",
                          out.finish.prompt_tokens, prefill_speed(out.finish),
-                         out.finish.completion_tokens, decode_speed(out.finish), why));
+                         out.finish.completion_tokens, decode_speed(out.finish), guesses, why));
 }
 
-void print_result(const Generated& out) {
-  print_json(json::object{{"text", out.text},
-                          {"ids", json::array(out.ids.begin(), out.ids.end())},
-                          {"prompt_tokens", out.finish.prompt_tokens},
-                          {"completion_tokens", out.finish.completion_tokens},
-                          {"prefill_tps", prefill_speed(out.finish)},
-                          {"decode_tps", decode_speed(out.finish)}});
+void print_result(const Generated& out, const EngineStats& stats, bool speculates) {
+  json::object result{{"text", out.text},
+                      {"ids", json::array(out.ids.begin(), out.ids.end())},
+                      {"prompt_tokens", out.finish.prompt_tokens},
+                      {"completion_tokens", out.finish.completion_tokens},
+                      {"prefill_tps", prefill_speed(out.finish)},
+                      {"decode_tps", decode_speed(out.finish)}};
+  if (speculates) {
+    result["drafted_tokens"] = stats.drafted_tokens;
+    result["accepted_tokens"] = stats.accepted_tokens;
+  }
+  print_json(result);
 }
 
 Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
@@ -71,7 +82,10 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
   if (ids.empty()) return usage_error("the prompt is empty", "give some text with --prompt");
   TRY(const int64_t context, context_for(static_cast<int64_t>(ids.size()), options.max_tokens,
                                          options.context, model.model->n_ctx_train()));
-  Engine engine(*model.model, {.n_ctx = context, .max_batch = 1}, Env::real());
+  TRY(Speculation speculation,
+      open_speculation(options.speculation, model, kv, context, 1, settings));
+  Engine engine(*model.model, {.n_ctx = context, .max_batch = 1}, Env::real(),
+                std::move(speculation.drafter));
   GenerateRequest request;
   const bool continuation = options.raw && continues_text(*model.tokenizer, ids);
   request.prompt = std::move(ids);
@@ -85,11 +99,11 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
   TRY(const Generated out,
       generate(engine, *model.tokenizer, std::move(request), stream, nullptr, continuation));
   if (options.json) {
-    print_result(out);
+    print_result(out, engine.stats(), options.speculation.mode != "off");
   } else {
     if (out.text.empty() || out.text.back() != '\n') print_out("\n");
     std::fflush(stdout);
-    print_speeds(out);
+    print_speeds(out, engine.stats());
   }
   return kExitOk;
 }
@@ -112,6 +126,7 @@ void add_run(CLI::App& command, const Settings& settings, Action& run) {
       ->check(CLI::Range(int64_t{1}, limits::kModelContext))
       ->type_name("N");
   options.sampling.add_to(command);
+  add_speculation_options(command, options.speculation);
   add_kv_option(command, options.kv);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);

@@ -14,11 +14,14 @@
 
 #include "app/app.h"
 #include "app/endpoints.h"
+#include "app/kv_tiers.h"
 #include "app/options.h"
 #include "app/output.h"
+#include "app/process_stats.h"
 #include "app/serve_options.h"
 #include "base/env.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "net/access.h"
 #include "net/server.h"
 #include "serve/prompt.h"
@@ -29,6 +32,7 @@ namespace {
 
 constexpr int64_t kDefaultContextMax = 8192;
 constexpr int64_t kDrainMicros = 10'000'000;
+constexpr int64_t kFlushMicros = 2'000'000;
 
 int stop_pipe[2] = {-1, -1};
 
@@ -60,15 +64,24 @@ void wait_for_stop_signal() {
 /// The engine as serve sees it.
 class EngineBackend final : public TokenBackend {
  public:
-  explicit EngineBackend(Engine& engine) : engine_(engine) {}
+  /// `pages` may be null.
+  EngineBackend(Engine& engine, const TieredPages* pages) : engine_(engine), pages_(pages) {}
   Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink) override {
     return engine_.submit(std::move(request), std::move(sink));
   }
   void cancel(RequestId id) override { engine_.cancel(id); }
-  EngineStats stats() const override { return engine_.stats(); }
+  EngineStats stats() const override {
+    EngineStats stats = engine_.stats();
+    if (pages_ != nullptr) {
+      stats.ram_tier = pages_->ram_stats();
+      stats.disk_tier = pages_->disk_stats();
+    }
+    return stats;
+  }
 
  private:
   Engine& engine_;
+  const TieredPages* pages_;
 };
 
 /// Bearer key, compared in constant time.
@@ -165,6 +178,21 @@ void print_greeting(const ServeOptions& options, uint16_t port, const ServedMode
   print_note("Ctrl-C ends it.");
 }
 
+/// Prefixes stay in memory until others need it, so the whole budget is used in time. 0: what all
+/// requests can fill.
+Result<uint64_t> kv_bytes_for(const ServeOptions& options, const Model& model, int64_t n_ctx) {
+  const uint64_t machine = machine_memory_bytes();
+  if (const auto asked = parse_bytes(options.kv_memory)) {
+    if (machine == 0 || *asked < machine) return std::max<uint64_t>(*asked, 1);
+    return Error{Code::kInvalidArgument,
+                 fmt::format("--kv-memory {} is more than the machine has ({:.1f} GiB)",
+                             options.kv_memory, static_cast<double>(machine) / 0x1p30)};
+  }
+  const uint64_t all =
+      model.kv_layout().bytes_per_token() * static_cast<uint64_t>(n_ctx * options.parallel);
+  return machine == 0 || all <= machine / 2 ? 0 : machine / 2;
+}
+
 int64_t context_for(const ServeOptions& options, const Model& model) {
   const int64_t trained = model.n_ctx_train() > 0 ? model.n_ctx_train() : kDefaultContextMax;
   return options.ctx > 0 ? options.ctx : std::min(trained, kDefaultContextMax);
@@ -183,9 +211,29 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   if (!loaded.template_problem.empty()) {
     print_note("warning: " + loaded.template_problem + "; chats use a simple fallback format");
   }
-  const int64_t n_ctx = context_for(options, *loaded.model);
-  Engine engine(*loaded.model, {.n_ctx = n_ctx, .max_batch = options.parallel}, Env::real());
-  EngineBackend backend(engine);
+  const int64_t context = context_for(options, *loaded.model);
+  TRY(const uint64_t kv_bytes, kv_bytes_for(options, *loaded.model, context));
+  TRY(Speculation speculation,
+      open_speculation(options.speculation, loaded, kv, context, options.parallel, settings));
+  TRY(const std::unique_ptr<TieredPages> pages, open_kv_tiers(options, loaded, settings));
+  EngineOptions engine_options = {.n_ctx = context,
+                                  .max_batch = options.parallel,
+                                  .max_step_tokens = options.step_tokens,
+                                  .max_queue = options.max_queue,
+                                  .kv_bytes = kv_bytes,
+                                  .max_queue_micros = options.queue_wait * 1'000'000,
+                                  .step_target_micros = options.latency_target * 1000};
+  if (pages != nullptr) {
+    engine_options.model_fingerprint = pages->fingerprint();
+    engine_options.tier = pages.get();
+  }
+  Engine engine(*loaded.model, engine_options, Env::real(), std::move(speculation.drafter));
+  const int64_t n_ctx = engine.options().n_ctx;
+  if (n_ctx < context) {
+    print_note(fmt::format("warning: memory for keys and values holds a context of {} tokens only",
+                           n_ctx));
+  }
+  EngineBackend backend(engine, pages.get());
   auto model = describe(loaded, options.alias, n_ctx);
   const ServedModel& served = *model;
   TRY_STATUS(catch_stop_signals());
@@ -194,8 +242,11 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   wait_for_stop_signal();
   print_note("stopping: running answers may end");
   service.begin_drain();
-  server->stop(kDrainMicros);
-  engine.drain(0);
+  engine.drain(kDrainMicros);
+  if (pages != nullptr) begin_keeping(*pages);
+  engine.stop();               // who is still there hears of it...
+  server->stop(kFlushMicros);  // ...and answers reach their clients
+  if (pages != nullptr) log_kv_tiers(*pages);
   return kExitOk;
 }
 

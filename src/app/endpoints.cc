@@ -16,6 +16,8 @@ constexpr EndpointRow kRows[] = {
      &Service::health},
     {"GET", "/ready", "hadal", "200 when a model is loaded and the server is not going down",
      Scope::kPublic, 0, false, &Service::ready},
+    {"GET", "/metrics", "hadal", "Counters for Prometheus", Scope::kApi, 0, false,
+     &Service::metrics},
     {"GET", "/version", "hadal", "Name and version", Scope::kPublic, 0, false, &Service::version},
     {"GET", "/openapi.json", "hadal", "This description", Scope::kPublic, 0, false, nullptr},
     {"GET", "/v1/models", "openai", "Models served here", Scope::kApi, 0, false, &Service::models},

@@ -117,7 +117,7 @@ double tokens_per_second(int64_t tokens, int64_t micros) {
 }
 
 double prefill_speed(const FinishEvent& finish) {
-  return tokens_per_second(finish.prompt_tokens, finish.prefill_micros);
+  return tokens_per_second(finish.prompt_tokens - finish.cached_tokens, finish.prefill_micros);
 }
 
 double decode_speed(const FinishEvent& finish) {

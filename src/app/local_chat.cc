@@ -9,11 +9,14 @@ namespace {
 
 class LocalChat final : public ChatBackend {
  public:
-  LocalChat(LoadedModel model, const ChatBackendOptions& options, int64_t context)
+  LocalChat(LoadedModel model, Speculation speculation, const ChatBackendOptions& options,
+            int64_t context)
       : model_(std::move(model)),
+        speculation_(std::move(speculation)),
         options_(options),
         context_(context),
-        engine_(*model_.model, {.n_ctx = context, .max_batch = 1}, Env::real()) {}
+        engine_(*model_.model, {.n_ctx = context, .max_batch = 1}, Env::real(),
+                std::move(speculation_.drafter)) {}
 
   std::string description() const override {
     return fmt::format("{} on {} threads, {} positions", model_.name, model_.pool->size(),
@@ -58,6 +61,7 @@ class LocalChat final : public ChatBackend {
 
  private:
   const LoadedModel model_;
+  Speculation speculation_;
   const ChatBackendOptions options_;
   const int64_t context_;
   Engine engine_;  // last: its thread uses the model
@@ -66,15 +70,18 @@ class LocalChat final : public ChatBackend {
 }  // namespace
 
 Result<std::unique_ptr<ChatBackend>> make_local_chat(LoadedModel model,
-                                                     const ChatBackendOptions& options) {
+                                                     const ChatBackendOptions& options,
+                                                     const Settings& settings) {
   if (model.chat_template == nullptr) {
     return Error{Code::kUnsupported, model.name + ": " + model.template_problem,
                  "`hadal run --raw` continues plain text without one"};
   }
   TRY(const int64_t context,
       context_for(0, options.max_tokens, options.context, model.model->n_ctx_train()));
+  TRY(Speculation speculation,
+      open_speculation(options.speculation, model, KvType::kF16, context, 1, settings));
   return std::unique_ptr<ChatBackend>(
-      std::make_unique<LocalChat>(std::move(model), options, context));
+      std::make_unique<LocalChat>(std::move(model), std::move(speculation), options, context));
 }
 
 }  // namespace hadal

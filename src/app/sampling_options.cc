@@ -15,6 +15,10 @@ void SamplingOptions::add_to(CLI::App& command) {
   command.add_option("--min-p", min_p, "leave out tokens below P times the likeliest")
       ->check(CLI::Range(0.0f, 1.0f))
       ->type_name("P");
+  command
+      .add_option("--typical-p", typical_p, "draw from those of ordinary surprise that sum to P")
+      ->check(CLI::Range(0.01f, 1.0f))
+      ->type_name("P");
   command.add_option("--repeat-penalty", repetition_penalty, "above 1: avoid repetition")
       ->check(CLI::Range(0.01f, 10.0f))
       ->type_name("R");
@@ -28,6 +32,7 @@ SamplingParams SamplingOptions::params() const {
   params.top_k = top_k;
   params.top_p = top_p;
   params.min_p = min_p;
+  params.typical_p = typical_p;
   params.repetition_penalty = repetition_penalty;
   if (seed_given != nullptr && seed_given->count() > 0) params.seed = seed;
   return params;

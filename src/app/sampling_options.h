@@ -1,5 +1,6 @@
 #pragma once
-/// --temp, --top-k, --top-p, --min-p, --seed, --repeat-penalty: the same in run and chat.
+/// --temp, --top-k, --top-p, --min-p, --typical-p, --seed, --repeat-penalty: the same in run and
+/// chat.
 #include <cstdint>
 
 #include "app/app.h"
@@ -13,6 +14,7 @@ struct SamplingOptions {
   int32_t top_k = 0;
   float top_p = 0.95f;
   float min_p = 0;
+  float typical_p = 1;
   float repetition_penalty = 1;
   uint64_t seed = 0;
   CLI::Option* seed_given = nullptr;

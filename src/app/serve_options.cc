@@ -12,6 +12,11 @@
 namespace hadal {
 namespace {
 
+constexpr int kStepTokensMax = 16'384;
+constexpr int64_t kQueueSecondsMax = limits::kQueueMicros / 1'000'000;
+constexpr int64_t kLatencyMillisMax = 60'000;
+constexpr int64_t kSecondsMax = 100LL * 365 * 86400;
+
 /// One key of the file, its flag, and how its value is read. False: not of the right kind.
 struct ConfigKey {
   const char* name;
@@ -61,10 +66,54 @@ constexpr ConfigKey kKeys[] = {
      }},
     {"parallel",
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 256, o.parallel); }},
+    {"step-tokens",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer(n, 1, kStepTokensMax, o.step_tokens);
+     }},
+    {"max-queue",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer(n, 1, limits::kQueuedRequests, o.max_queue);
+     }},
+    {"queue-wait",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kQueueSecondsMax, o.queue_wait);
+     }},
+    {"latency-target",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kLatencyMillisMax, o.latency_target);
+     }},
     {"kv-type",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_type) && kv_type_from(o.kv_type).ok();
      }},
+    {"kv-memory",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_memory) && parse_bytes(o.kv_memory).has_value();
+     }},
+    {"speculate",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.speculation.mode) && is_speculation_mode(o.speculation.mode);
+     }},
+    {"draft-model",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.speculation.draft_model); }},
+    {"kv-cache-ram",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_cache_ram) && parse_bytes(o.kv_cache_ram).has_value();
+     }},
+    {"kv-cache-ram-seconds",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kSecondsMax, o.kv_cache_ram_seconds);
+     }},
+    {"kv-cache-disk",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_cache_disk) && parse_bytes(o.kv_cache_disk).has_value();
+     }},
+    {"kv-cache-disk-seconds",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kSecondsMax, o.kv_cache_disk_seconds);
+     }},
+    {"kv-cache-dir",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.kv_cache_dir); }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
@@ -100,6 +149,41 @@ std::optional<LogLevel> log_level_from(std::string_view name) {
   return std::nullopt;
 }
 
+namespace {
+
+std::string check_size(const std::string& text) {
+  return parse_bytes(text).has_value() ? "" : "'" + text + "' is no size such as 4GiB";
+}
+
+void add_kv_cache_options(CLI::App& command, ServeOptions& o) {
+  command
+      .add_option("--kv-cache-ram", o.kv_cache_ram,
+                  "further memory for keys and values of prompts that left --kv-memory (default: "
+                  "none)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  command
+      .add_option("--kv-cache-disk", o.kv_cache_disk,
+                  "room on disk for keys and values of prompts; they are found again after a "
+                  "restart (default: none)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  command
+      .add_option("--kv-cache-dir", o.kv_cache_dir,
+                  "where --kv-cache-disk keeps its files (default: kv in HADAL_HOME)")
+      ->type_name("DIR");
+  for (const auto& [name, seconds] :
+       {std::pair("--kv-cache-ram-seconds", &o.kv_cache_ram_seconds),
+        std::pair("--kv-cache-disk-seconds", &o.kv_cache_disk_seconds)}) {
+    command
+        .add_option(name, *seconds, "forget there what nobody used for so long (default: never)")
+        ->check(CLI::Range(int64_t{0}, kSecondsMax))
+        ->type_name("N");
+  }
+}
+
+}  // namespace
+
 void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("-m,--model", o.model, "a name from `hadal list`, or a path to a .gguf file")
       ->type_name("M");
@@ -122,7 +206,39 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--parallel", o.parallel, "requests answered at once (default 8)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
+  command
+      .add_option("--max-queue", o.max_queue,
+                  "requests that may wait for their turn (default 256); more are told to come back "
+                  "later (429)")
+      ->check(CLI::Range(1, limits::kQueuedRequests))
+      ->type_name("N");
+  command
+      .add_option("--queue-wait", o.queue_wait,
+                  "seconds that a request may wait for its turn (default 120; 0: for ever), then "
+                  "it is told to come back later (503)")
+      ->check(CLI::Range(int64_t{0}, kQueueSecondsMax))
+      ->type_name("S");
+  command
+      .add_option("--latency-target", o.latency_target,
+                  "milliseconds between two tokens of an answer that new prompts should not exceed "
+                  "(default 50; 0: prompts first)")
+      ->check(CLI::Range(int64_t{0}, kLatencyMillisMax))
+      ->type_name("MS");
+  command
+      .add_option("--step-tokens", o.step_tokens, "tokens computed at once, at most (default 512)")
+      ->check(CLI::Range(1, kStepTokensMax))
+      ->type_name("N");
   add_kv_option(command, o.kv_type);
+  add_speculation_options(command, o.speculation);
+  command
+      .add_option(
+          "--kv-memory", o.kv_memory,
+          "memory for keys and values, of running requests and of prefixes kept for later "
+          "ones, such as 4GiB (default: what all --parallel requests can fill, at most half "
+          "of the machine's)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  add_kv_cache_options(command, o);
   command
       .add_option("--log-level", o.log_level,
                   "debug, info (default: one line per request), warn or error")

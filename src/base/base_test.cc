@@ -63,6 +63,14 @@ TEST(Json, RejectsWithPosition) {
 
 // Goal: numbers are read whole or not at all.
 TEST(Parse, WholeNumbersOnly) {
+  EXPECT_EQ(parse_bytes("4096"), 4096u);
+  EXPECT_EQ(parse_bytes("4GiB"), 4ull << 30);
+  EXPECT_EQ(parse_bytes("1.5 MiB"), 3u << 19);
+  EXPECT_EQ(parse_bytes("2MB"), 2'000'000u);
+  EXPECT_EQ(parse_bytes("0"), 0u);
+  for (const char* text : {"", "GiB", "-1", "4 gb", "4  GiB", "nan", "inf", "1e30", "4GiBx"}) {
+    EXPECT_FALSE(parse_bytes(text).has_value()) << text;
+  }
   EXPECT_EQ(parse_int<int>("42"), 42);
   EXPECT_FALSE(parse_int<int>("42x").has_value());
   EXPECT_FALSE(parse_int<int8_t>("300").has_value());

@@ -18,6 +18,8 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
       return spdlog::level::warn;
     case LogLevel::kError:
       return spdlog::level::err;
+    case LogLevel::kNothing:
+      return spdlog::level::off;
   }
   return spdlog::level::info;
 }

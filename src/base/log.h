@@ -7,7 +7,7 @@
 
 namespace hadal {
 
-enum class LogLevel : unsigned char { kDebug, kInfo, kWarn, kError };
+enum class LogLevel : unsigned char { kDebug, kInfo, kWarn, kError, kNothing };
 
 /// One key=value pair; values with blanks are quoted.
 struct LogField {

@@ -353,7 +353,7 @@ TEST(EngineSubmit, SaysWhatIsWrong) {
   EXPECT_NE(message([](R& r) { r.prompt[2] = -1; }), "");
   EXPECT_NE(message([](R& r) { r.max_tokens = -1; }), "");
   EXPECT_NE(message([](R& r) { r.min_tokens = -1; }), "");
-  EXPECT_NE(message([](R& r) { r.stop_ids.resize(257); }), "");
+  EXPECT_NE(message([](R& r) { r.stop_ids.resize(limits::kStopIds + 1); }), "");
   EXPECT_EQ(message([](R& r) { r.sampling.top_p = 2; }),
             "top_p must be above 0 and at most 1, got 2");
   EXPECT_NE(message([](R& r) { r.sampling.logit_bias = {{97, 1.0f}}; }), "");

@@ -12,14 +12,22 @@
 namespace hadal {
 
 /// Order of application: logit_bias, repetition / presence / frequency penalties, then (unless
-/// temperature is 0: arg max, lowest id wins a tie) temperature, top_k, top_p, min_p, draw.
-/// Each filter works on what the one before left, renormalised; where two tokens tie at a filter's
-/// edge the lower id stays.
+/// temperature is 0: arg max, lowest id wins a tie) temperature, top_k, typical_p, top_p, min_p,
+/// draw. Each filter works on what the one before left, renormalised; where two tokens tie at a
+/// filter's edge the lower id stays.
 struct SamplingParams {
-  float temperature = 1.0f;         ///< 0..100; 0 = greedy; below 1e-6 counts as 1e-6
-  int32_t top_k = 0;                ///< 0 = off
-  float top_p = 1.0f;               ///< (0, 1]
-  float min_p = 0.0f;               ///< [0, 1]
+  float temperature = 1.0f;  ///< 0..100; 0 = greedy; below 1e-6 counts as 1e-6
+  int32_t top_k = 0;         ///< 0 = off
+  float top_p = 1.0f;        ///< (0, 1]
+  float min_p = 0.0f;        ///< [0, 1]
+  /// (0, 1]; 1 = off. Locally typical sampling (2202.00666): keeps the tokens whose surprise is
+  /// nearest to the row's entropy, as few as have this probability together.
+  float typical_p = 1.0f;
+  /// 0 or 2. Mirostat version 2 (2007.14966) takes the place of top_k, typical_p, top_p and min_p:
+  /// tokens of a surprise above a bound are dropped, and the bound follows what was drawn.
+  int mirostat = 0;
+  float mirostat_tau = 5.0f;        ///< [0, 20]; surprise to aim at, in bits
+  float mirostat_eta = 0.1f;        ///< [0, 1]; how fast the bound follows
   float repetition_penalty = 1.0f;  ///< (0, 10]; prompt and output tokens, as in CTRL (1909.05858)
   float presence_penalty = 0.0f;    ///< [-2, 2]; output tokens only, as in the OpenAI API
   float frequency_penalty = 0.0f;   ///< [-2, 2]; output tokens only
@@ -64,16 +72,23 @@ class Sampler {
   /// may be chosen, in which case the state is unchanged. -inf means banned; +inf takes all
   /// probability.
   Result<Sampled> sample(std::span<float> logits, std::span<const TokenId> masked);
+  /// Another sampler in the same state, with the same draws to come.
+  Sampler fork() const;
   /// The log-probabilities of a choice made elsewhere; the state stays as it is.
   Result<Sampled> score(std::span<float> logits, TokenId id);
 
  private:
+  Sampler() = default;
   void adjust(std::span<float> logits, std::span<const TokenId> masked);
   void apply_bias(std::span<float> logits);
   void apply_penalties(std::span<float> logits);
   void set_logit(std::span<float> logits, TokenId id, float value);
   void report(std::span<const float> logits, float row_max, Sampled& out);
   TokenId draw(std::span<const float> logits, float row_max);
+  TokenId draw_mirostat(std::span<const float> logits, double total);
+  void filter_candidates(std::span<const float> logits, float row_max, float inverse);
+  void keep_typical(std::span<const float> logits, float row_max, float inverse);
+  void gather_all(std::span<const float> logits);
   void gather_likely(std::span<const float> logits, double target);
   TokenId draw_from_candidates();
   TokenId draw_from_row(double total);
@@ -83,7 +98,8 @@ class Sampler {
   SamplingParams params_;
   std::vector<std::pair<TokenId, int32_t>> output_counts_;  ///< sorted by id
   std::vector<TokenId> prompt_ids_;                         ///< sorted, unique; kept for repetition
-  uint64_t random_state_;
+  uint64_t random_state_ = 0;
+  double surprise_bound_ = 0;  ///< mirostat's, in bits
   // Scratch, kept to save allocations.
   std::vector<std::pair<TokenId, float>> touched_;  ///< ids whose logit changed, and what it was
   std::vector<Candidate> candidates_;

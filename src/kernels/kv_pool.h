@@ -71,6 +71,11 @@ class KvPool {
   int64_t page_tokens() const { return page_tokens_; }
   int64_t n_pages() const { return n_pages_; }
 
+  /// A page of all layers, in one piece.
+  std::span<std::byte> page_bytes(PageId page) {
+    return {base(0, page), static_cast<size_t>(layout_.n_layers * layer_bytes_)};
+  }
+
   /// First block of the keys (values) of `kv_head` in `page` of `layer`: page_tokens / 16 blocks.
   std::byte* keys(int64_t layer, PageId page, int64_t kv_head) {
     return base(layer, page) + kv_head * page_tokens_ / kKvBlock * key_block_bytes_;

@@ -1,9 +1,13 @@
 #include "serve/errors.h"
 
+#include <algorithm>
+
 #include "base/json.h"
 
 namespace hadal {
 namespace {
+
+constexpr int64_t kRetryAfterMillisMax = 600'000;
 
 std::string_view error_type(int status) {
   switch (status) {
@@ -92,8 +96,10 @@ std::string openai_error_body(int status, std::string_view code, std::string_vie
 HttpReply error_reply(const ApiError& error) {
   HttpReply reply{.status = error.status, .body = error_body(error)};
   if (error.status == 429 || error.status == 503) {
-    reply.headers.emplace_back("Retry-After", "1");
-    reply.headers.emplace_back("retry-after-ms", "1000");
+    const int64_t ms =
+        std::clamp<int64_t>(error.retry_after_micros / 1000, 1000, kRetryAfterMillisMax);
+    reply.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
+    reply.headers.emplace_back("retry-after-ms", std::to_string(ms));
   }
   return reply;
 }

@@ -1,6 +1,7 @@
 #pragma once
 /// ApiError: an answer that says no. One table maps codes to HTTP status, one function writes the
 /// OpenAI error shape. Texts name the cause and the parameter, never a path or an address.
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,7 +15,8 @@ struct ApiError {
   int status = 400;
   std::string code = {};  ///< machine-readable, "" becomes null
   std::string message = {};
-  std::string param = {};  ///< the request field at fault, "" becomes null
+  std::string param = {};          ///< the request field at fault, "" becomes null
+  int64_t retry_after_micros = 0;  ///< for 429 and 503: when it is worth trying again; 0: soon
 };
 
 /// Nothing when all is well.
@@ -32,7 +34,8 @@ std::string error_body(const ApiError& error);
 /// The same for errors that net finds.
 std::string openai_error_body(int status, std::string_view code, std::string_view message);
 
-/// With Retry-After on 429 and 503.
+/// With Retry-After on 429 and 503: whole seconds, from 1 to 600, and milliseconds in
+/// retry-after-ms, which the OpenAI SDKs prefer.
 HttpReply error_reply(const ApiError& error);
 
 }  // namespace hadal

@@ -15,6 +15,13 @@ class PeerSink final : public TokenSink {
   PeerSink(const PeerRef& peer, uint64_t number, int choice)
       : peer_(peer), number_(number), choice_(choice) {}
 
+  void on_begin() override {
+    peer_.post([number = number_](Exchange& exchange) {
+      auto* host = static_cast<GenerationHost*>(exchange.state());
+      if (host != nullptr) host->on_begin(exchange, number);
+    });
+  }
+
   void on_prompt_token(const TokenEvent& event) override { scores_.push_back(event); }
 
   void on_token(const TokenEvent& event) override {
@@ -58,13 +65,17 @@ class HttpGeneration final : public GenerationHost {
 
   Checked start(const PeerRef& peer) { return generation_.start(peer, 0); }
 
-  void begin(Exchange& exchange) {
-    if (!generation_.plan().params.stream) return;
+  /// A stream starts when the first of its choices has its turn, so that a wait in vain can still
+  /// be told by a status.
+  void on_begin(Exchange& exchange, uint64_t) override {
+    if (begun_ || !generation_.plan().params.stream) return;
+    begun_ = true;
     exchange.start_stream({.content_type = generation_.plan().content_type});
     exchange.write(generation_.begin());
   }
 
   void on_token(Exchange& exchange, uint64_t, int choice, const TokenEvent& event) override {
+    on_begin(exchange, 0);
     advance(exchange, generation_.on_token(choice, event));
   }
 
@@ -84,6 +95,7 @@ class HttpGeneration final : public GenerationHost {
       fail(exchange, *generation_.failure());
       return;
     }
+    on_begin(exchange, 0);
     if (generation_.plan().params.stream) {
       exchange.write(std::move(bytes));
       if (exchange.unsent_bytes() > limits::kStreamUnsentBytes) {
@@ -102,7 +114,7 @@ class HttpGeneration final : public GenerationHost {
   }
 
   void fail(Exchange& exchange, const ApiError& error) {
-    if (!generation_.plan().params.stream) {
+    if (!begun_) {
       exchange.reply(error_reply(error));
       return;
     }
@@ -111,7 +123,16 @@ class HttpGeneration final : public GenerationHost {
   }
 
   Generation generation_;
+  bool begun_ = false;  ///< the stream's head is out
 };
+
+/// The engine takes no more: too many wait already, or it goes down.
+ApiError refusal(const Error& error, const TokenBackend& backend) {
+  ApiError out = to_api_error(error);
+  out.retry_after_micros = backend.stats().queue_wait_micros;
+  if (error.code == Code::kExhausted) out.status = 429;
+  return out;
+}
 
 }  // namespace
 
@@ -119,7 +140,11 @@ void append_usage(std::string& out, const Usage& usage) {
   out += "{\"prompt_tokens\":" + std::to_string(usage.prompt_tokens);
   out += ",\"completion_tokens\":" + std::to_string(usage.completion_tokens);
   out += ",\"total_tokens\":" + std::to_string(usage.prompt_tokens + usage.completion_tokens);
-  out += ",\"prompt_tokens_details\":{\"cached_tokens\":0}";
+  out +=
+      ",\"prompt_tokens_details\":{\"cached_tokens\":" + std::to_string(usage.cached_tokens) + "}";
+  out += ",\"prompt_cache_hit_tokens\":" + std::to_string(usage.cached_tokens);
+  out +=
+      ",\"prompt_cache_miss_tokens\":" + std::to_string(usage.prompt_tokens - usage.cached_tokens);
   out += ",\"completion_tokens_details\":{\"reasoning_tokens\":" +
          std::to_string(usage.reasoning_tokens) + "}}";
 }
@@ -127,7 +152,7 @@ void append_usage(std::string& out, const Usage& usage) {
 Generation::Generation(const ServedModel& model, TokenBackend& backend, GenerationPlan plan)
     : model_(model), backend_(backend), plan_(std::move(plan)) {
   for (size_t prompt = 0; prompt < plan_.prompts.size(); ++prompt) {
-    for (int64_t i = 0; i < plan_.params.n; ++i) {
+    for (int64_t i = 0; i < plan_.params.made(); ++i) {
       Choice choice;
       choice.index = static_cast<int>(choices_.size());
       choice.prompt = static_cast<int>(prompt);
@@ -157,6 +182,9 @@ GenerateRequest Generation::request_for(const Choice& choice) const {
   // Choices of one seeded request differ from each other, and are the same every time.
   if (request.sampling.seed) *request.sampling.seed += static_cast<uint64_t>(choice.index);
   const int64_t room = model_.n_ctx - static_cast<int64_t>(request.prompt.size());
+  request.tenant = params.cache_salt;
+  request.priority = params.priority;
+  request.max_queue_micros = params.max_queue_micros;
   request.prompt_logprobs = params.echo && params.logprobs;
   request.max_tokens = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
   request.min_tokens = std::min(params.min_tokens, request.max_tokens);
@@ -173,7 +201,7 @@ Checked Generation::start(const PeerRef& peer, uint64_t number) {
   for (Choice& choice : choices_) {
     auto id = backend_.submit(request_for(choice),
                               std::make_unique<PeerSink>(peer, number, choice.index));
-    if (!id.ok()) return to_api_error(id.error());
+    if (!id.ok()) return refusal(id.error(), backend_);
     choice.request = id.value();
     ++open_;
   }
@@ -217,6 +245,9 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   if (choice.done || plan_.params.prompt_only) return out;
   ++choice.completion_tokens;
   choice.last_token = event.id;
+  choice.cached_tokens = event.cached_tokens;
+  choice.logprob_sum += double{event.logprob};
+  ++choice.scored_tokens;
   if (plan_.params.logprobs) {
     choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
   }
@@ -239,11 +270,19 @@ std::string Generation::on_finish(int index, const FinishEvent& event) {
                         .message = "The model could not go on with this answer."};
     return out;
   }
+  if (event.reason == FinishReason::kExpired) {
+    failure_ = ApiError{.status = 503,
+                        .code = "queue_timeout",
+                        .message = "The server is busy: " + event.error + ".",
+                        .retry_after_micros = event.retry_after_micros};
+    return out;
+  }
   if (event.reason == FinishReason::kCancelled) {  // by the server: it is going down
     failure_ = ApiError{.status = 503, .code = "cancelled", .message = "The answer was cancelled."};
     return out;
   }
   choice.timing = event;
+  choice.cached_tokens = event.cached_tokens;
   const bool nothing_new = plan_.params.prompt_only;
   choice.completion_tokens = nothing_new ? 0 : event.completion_tokens;
   const bool length = nothing_new || event.reason == FinishReason::kLength;
@@ -266,6 +305,13 @@ Usage Generation::usage() const {
   for (const auto& prompt : plan_.prompts) {
     usage.prompt_tokens += static_cast<int64_t>(prompt.size());
   }
+  // What one choice computed is cached for the next: the prompt counts once.
+  std::vector<int64_t> cached(plan_.prompts.size(), INT64_MAX);
+  for (const Choice& choice : choices_) {
+    int64_t& least = cached[static_cast<size_t>(choice.prompt)];
+    least = std::min(least, choice.cached_tokens);
+  }
+  for (const int64_t tokens : cached) usage.cached_tokens += tokens;
   for (const Choice& choice : choices_) {
     usage.completion_tokens += choice.completion_tokens;
     usage.reasoning_tokens += choice.output->reasoning_tokens();
@@ -279,8 +325,31 @@ std::string Generation::end() {
   return out;
 }
 
+/// Leaves the n choices of each prompt whose tokens were the likeliest on average, best first.
+void Generation::keep_best() {
+  const auto made = static_cast<size_t>(plan_.params.made());
+  const auto n = static_cast<size_t>(plan_.params.n);
+  if (made == n) return;
+  const auto mean = [](const Choice& choice) {
+    return choice.logprob_sum / static_cast<double>(std::max<int64_t>(choice.scored_tokens, 1));
+  };
+  std::vector<Choice> kept;
+  for (size_t first = 0; first < choices_.size(); first += made) {
+    const auto begin = choices_.begin() + static_cast<std::ptrdiff_t>(first);
+    std::stable_sort(begin, begin + static_cast<std::ptrdiff_t>(made),
+                     [&](const Choice& a, const Choice& b) { return mean(a) > mean(b); });
+    for (size_t i = 0; i < n; ++i) {
+      kept.push_back(std::move(choices_[first + i]));
+      kept.back().index = static_cast<int>(kept.size()) - 1;
+    }
+  }
+  choices_ = std::move(kept);
+}
+
 std::string Generation::whole() {
-  return plan_.writer->whole(choices_, usage());
+  const Usage all = usage();
+  keep_best();
+  return plan_.writer->whole(choices_, all);
 }
 
 std::string Generation::error_bytes(const ApiError& error) {
@@ -297,9 +366,7 @@ void run_http_generation(const PeerRef& peer, const ServedModel& model, TokenBac
     exchange.attach(std::move(owned));
     if (Checked error = generation.start(peer)) {
       exchange.reply(error_reply(*error));
-      return;
     }
-    generation.begin(exchange);
   });
 }
 

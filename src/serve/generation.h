@@ -35,17 +35,21 @@ struct Choice {
   bool done = false;
   std::string finish_reason = {};  ///< "stop", "length", "cancelled"
   int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;  ///< of the prompt
+  double logprob_sum = 0;     ///< of `scored_tokens` tokens; for best_of
+  int64_t scored_tokens = 0;
   int64_t text_offset = 0;  ///< streams: code points of the tokens whose logprobs were written
   FinishEvent timing = {};  ///< the engine's figures, if it ended by itself
 };
 
 struct Usage {
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  ///< of the prompt: not computed for this request
   int64_t completion_tokens = 0;
   int64_t reasoning_tokens = 0;
 };
 
-/// {"prompt_tokens":...,...} in OpenAI's shape.
+/// {"prompt_tokens":...,...} in OpenAI's shape, with DeepSeek's names for what the cache held.
 void append_usage(std::string& out, const Usage& usage);
 
 /// How a dialect writes results. Stream functions append what is to be sent; none may block.
@@ -101,6 +105,7 @@ class Generation {
   GenerateRequest request_for(const Choice& choice) const;
   void emit(std::string& out, Choice& choice, OutputPiece piece);
   void end_choice(std::string& out, Choice& choice, std::string reason);
+  void keep_best();
 
   const ServedModel& model_;
   TokenBackend& backend_;
@@ -114,6 +119,11 @@ class Generation {
 /// next.
 class GenerationHost : public PeerState {
  public:
+  /// The wait in the engine's queue is over for one of the choices.
+  virtual void on_begin(Exchange& exchange, uint64_t number) {
+    (void)exchange;
+    (void)number;
+  }
   virtual void on_token(Exchange& exchange, uint64_t number, int choice,
                         const TokenEvent& event) = 0;
   virtual void on_finish(Exchange& exchange, uint64_t number, int choice,

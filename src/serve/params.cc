@@ -28,6 +28,18 @@ constexpr ParamRow kCommon[] = {
      }},
     {"min_p", ParamKind::kNumber, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.sampling.min_p = float(v.number); }},
+    // 0 as in top_p.
+    {"typical_p", ParamKind::kNumber, 0, 1,
+     [](RequestParams& p, const ParamValue& v) {
+       p.sampling.typical_p = std::max(float(v.number), 1e-6f);
+     }},
+    // 1, the older version, is refused by the engine's own check.
+    {"mirostat", ParamKind::kInteger, 0, 2,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat = int(v.integer); }},
+    {"mirostat_tau", ParamKind::kNumber, 0, 20,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat_tau = float(v.number); }},
+    {"mirostat_eta", ParamKind::kNumber, 0, 1,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat_eta = float(v.number); }},
     {"repetition_penalty", ParamKind::kNumber, 0.01, 10,
      [](RequestParams& p, const ParamValue& v) {
        p.sampling.repetition_penalty = float(v.number);
@@ -57,6 +69,15 @@ constexpr ParamRow kCommon[] = {
      [](RequestParams& p, const ParamValue& v) { p.min_tokens = v.integer; }},
     {"n", ParamKind::kInteger, 1, limits::kChoices,
      [](RequestParams& p, const ParamValue& v) { p.n = v.integer; }},
+    // As in vLLM the lower number comes first; there are three classes.
+    {"priority", ParamKind::kInteger, -2147483648.0, 2147483647,
+     [](RequestParams& p, const ParamValue& v) {
+       p.priority = v.integer < 0   ? Priority::kInteractive
+                    : v.integer > 0 ? Priority::kBatch
+                                    : Priority::kNormal;
+     }},
+    {"queue_timeout_ms", ParamKind::kInteger, 1, double(limits::kQueueMicros / 1000),
+     [](RequestParams& p, const ParamValue& v) { p.max_queue_micros = v.integer * 1000; }},
     {"ignore_eos", ParamKind::kBoolean, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.ignore_eos = v.boolean; }},
     {"stream", ParamKind::kBoolean, 0, 1,
@@ -80,6 +101,8 @@ constexpr ParamRow kCompletion[] = {
      }},
     {"echo", ParamKind::kBoolean, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.echo = v.boolean; }},
+    {"best_of", ParamKind::kInteger, 1, limits::kChoices,
+     [](RequestParams& p, const ParamValue& v) { p.best_of = v.integer; }},
 };
 
 std::string bound_text(double bound) {
@@ -189,6 +212,26 @@ Checked read_logit_bias(const json::value& value, int64_t n_vocab, RequestParams
   return std::nullopt;
 }
 
+/// OpenAI's names for classes; `priority` is the more exact field and wins.
+Checked read_service_tier(const json::object& body, RequestParams& out) {
+  const json::value* tier = find_member(body, "service_tier");
+  if (tier == nullptr) return std::nullopt;
+  const std::string_view name =
+      tier->is_string() ? std::string_view(tier->get_string().data(), tier->get_string().size())
+                        : std::string_view();
+  Priority priority = Priority::kNormal;
+  if (name == "priority") {
+    priority = Priority::kInteractive;
+  } else if (name == "flex") {
+    priority = Priority::kBatch;
+  } else if (name != "auto" && name != "default") {
+    return invalid_param("service_tier",
+                         "'service_tier' must be \"auto\", \"default\", \"flex\" or \"priority\".");
+  }
+  if (find_member(body, "priority") == nullptr) out.priority = priority;
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::span<const ParamRow> common_params() {
@@ -237,13 +280,20 @@ Checked read_structured_params(const json::object& body, int64_t n_vocab, Reques
     if (Checked error = read_token_ids(*ids, "stop_token_ids", n_vocab, out.stop_token_ids)) {
       return error;
     }
-    if (out.stop_token_ids.size() > size_t{limits::kLogitBiasEntries}) {
+    if (out.stop_token_ids.size() > size_t{limits::kStopTokenIds}) {
       return invalid_param("stop_token_ids", "'stop_token_ids' has more than 1024 entries.");
     }
   }
   if (const json::value* bias = find_member(body, "logit_bias")) {
     if (Checked error = read_logit_bias(*bias, n_vocab, out)) return error;
   }
+  if (const json::value* salt = find_member(body, "cache_salt")) {
+    if (!salt->is_string() || salt->get_string().size() > limits::kCacheSaltBytes) {
+      return invalid_param("cache_salt", "'cache_salt' must be a string of at most 256 bytes.");
+    }
+    out.cache_salt.assign(salt->get_string().data(), salt->get_string().size());
+  }
+  if (Checked error = read_service_tier(body, out)) return error;
   if (const json::value* options = find_member(body, "stream_options")) {
     if (!options->is_object()) {
       return invalid_param("stream_options", "'stream_options' must be an object.");

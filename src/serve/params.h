@@ -2,6 +2,7 @@
 /// Request parameters: one table of names, kinds and closed ranges for all dialects. Unknown fields
 /// are ignored, null counts as absent, a wrong type or a value out of range is a 400 that names the
 /// field.
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -9,7 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "engine/sampling.h"
+#include "engine/engine.h"
 #include "serve/errors.h"
 
 namespace hadal {
@@ -22,7 +23,11 @@ struct RequestParams {
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids = {};
   std::vector<std::string> stop = {};
+  std::string cache_salt = {};  ///< shares cached prefixes with requests of the same salt only
   int64_t n = 1;
+  int64_t best_of = 0;  ///< completions: answers made per prompt, of which n are given; 0: n
+  Priority priority = Priority::kNormal;
+  int64_t max_queue_micros = 0;  ///< 0: as the server is configured
   bool stream = false;
   bool include_usage = false;
   bool logprobs = false;  ///< chat: the switch; completions: a number was given
@@ -30,6 +35,9 @@ struct RequestParams {
   bool echo = false;
   bool prompt_only = false;   ///< max_tokens 0: the echo and its logprobs, nothing new
   bool show_special = false;  ///< skip_special_tokens: false
+
+  /// Answers to make for each prompt.
+  int64_t made() const { return std::max(n, best_of); }
 };
 
 enum class ParamKind : uint8_t { kNumber, kInteger, kBoolean };
@@ -57,7 +65,7 @@ std::span<const ParamRow> completion_params();
 
 /// Reads `rows` from `body`.
 Checked read_params(const json::object& body, std::span<const ParamRow> rows, RequestParams& out);
-/// Reads stop, stop_token_ids, logit_bias and stream_options.
+/// Reads stop, stop_token_ids, logit_bias, cache_salt, service_tier and stream_options.
 Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out);
 
 /// An array of token ids within the vocabulary.

@@ -121,6 +121,9 @@ TEST(Params, StopStrings) {
   EXPECT_EQ(error_param(R"({"stop":["1","2","3","4","5","6","7","8","9",)"
                         R"("10","11","12","13","14","15","16","17"]})"),
             "stop");
+  std::string million = "{\"stop\":[\"a\"";
+  for (int i = 1; i < 1'000'000; ++i) million += ",\"a\"";
+  EXPECT_EQ(error_param(million + "]}"), "stop");
   EXPECT_EQ(error_param("{\"stop\":\"" + std::string(256, 'x') + "\"}"), "");
   EXPECT_EQ(error_param("{\"stop\":\"" + std::string(257, 'x') + "\"}"), "stop");
 }
@@ -135,6 +138,9 @@ TEST(Params, LogitBiasAndIds) {
   for (int i = 0; i < 1025; ++i) many += (i ? ",\"" : "\"") + std::to_string(i) + "\":1";
   EXPECT_EQ(error_param(many + "}}"), "logit_bias");
   EXPECT_EQ(error_param(R"({"stop_token_ids":[1,2]})"), "");
+  std::string ids = "{\"stop_token_ids\":[0";
+  for (int i = 1; i <= 1024; ++i) ids += ",1";
+  EXPECT_EQ(error_param(ids + "]}"), "stop_token_ids");
   EXPECT_EQ(error_param(R"({"stop_token_ids":[100]})"), "stop_token_ids");
   EXPECT_EQ(error_param(R"({"stop_token_ids":1})"), "stop_token_ids");
   EXPECT_EQ(error_param(R"({"stream_options":{"include_usage":1}})"),

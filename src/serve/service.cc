@@ -8,6 +8,7 @@
 #include "serve/dialects/plain.h"
 #include "serve/dialects/tokens.h"
 #include "serve/generation.h"
+#include "serve/metrics.h"
 #include "serve/prompt.h"
 
 namespace hadal {
@@ -55,11 +56,36 @@ void Service::health(HttpRequest&&, const PeerRef& peer) {
     body["model"] = model_->id;
     body["running"] = stats.running;
     body["waiting"] = stats.waiting;
+    body["queue"] = {{"interactive", stats.waiting_by_class[0]},
+                     {"normal", stats.waiting_by_class[1]},
+                     {"batch", stats.waiting_by_class[2]},
+                     {"wait_ms", stats.queue_wait_micros / 1000},
+                     {"refused", stats.refused},
+                     {"expired", stats.expired}};
     body["requests"] = stats.requests;
     body["prompt_tokens"] = stats.prompt_tokens;
     body["completion_tokens"] = stats.completion_tokens;
+    body["drafted_tokens"] = stats.drafted_tokens;
+    body["accepted_tokens"] = stats.accepted_tokens;
+    body["kv"] = {{"pages", stats.kv.pages},
+                  {"pages_free", stats.kv.pages_free},
+                  {"pages_cached", stats.kv.pages_cached},
+                  {"page_tokens", stats.kv.page_tokens},
+                  {"lookups", stats.kv.lookups},
+                  {"lookup_tokens", stats.kv.lookup_tokens},
+                  {"hit_tokens", stats.kv.hit_tokens},
+                  {"evictions", stats.kv.evictions},
+                  {"preemptions", stats.kv.preemptions}};
   }
   peer.reply({.body = to_json(body)});
+}
+
+void Service::metrics(HttpRequest&&, const PeerRef& peer) {
+  HttpReply reply{.content_type = std::string(kMetricsContentType)};
+  if (loaded_.load(std::memory_order_acquire)) {
+    reply.body = metrics_text(model_->id, backend_->stats());
+  }
+  peer.reply(std::move(reply));
 }
 
 void Service::ready(HttpRequest&&, const PeerRef& peer) {

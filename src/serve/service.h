@@ -24,6 +24,7 @@ class Service {
 
   void health(HttpRequest&& request, const PeerRef& peer);
   void ready(HttpRequest&& request, const PeerRef& peer);
+  void metrics(HttpRequest&& request, const PeerRef& peer);
   void version(HttpRequest&& request, const PeerRef& peer);
   void models(HttpRequest&& request, const PeerRef& peer);
   void model(HttpRequest&& request, const PeerRef& peer);

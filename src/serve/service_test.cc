@@ -26,6 +26,7 @@ class ServiceTest : public ::testing::Test {
     template_ = std::make_unique<ChatTemplate>(std::move(parsed).value());
     backend_ = std::make_unique<ScriptedBackend>([this](const GenerateRequest& request) {
       const std::string prompt = tokenizer_->decode(request.prompt, true);
+      if (prompt == "which seed") return say("seed " + std::to_string(*request.sampling.seed));
       return say(prompt.find("echo") != std::string::npos ? prompt : answer_);
     });
     auto model = std::make_unique<ServedModel>();
@@ -176,6 +177,32 @@ TEST_F(ServiceTest, ChatAnswers) {
   EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").get_int64(), 0);
 }
 
+// Goal: what the prefix cache held is in the usage, also where a stop string ends the answer before
+// the engine does, and each prompt of a request counts once.
+TEST_F(ServiceTest, CachedTokensAreReportedAndTheSaltReachesTheEngine) {
+  backend_->set_cached(12);
+  const auto cached = [](const Reply& reply) {
+    const json::value& usage = reply.body.at("usage");
+    EXPECT_EQ(usage.at("prompt_cache_hit_tokens").get_int64() +
+                  usage.at("prompt_cache_miss_tokens").get_int64(),
+              usage.at("prompt_tokens").get_int64());
+    EXPECT_EQ(usage.at("prompt_cache_hit_tokens").get_int64(),
+              usage.at("prompt_tokens_details").at("cached_tokens").get_int64());
+    return usage.at("prompt_cache_hit_tokens").get_int64();
+  };
+  EXPECT_EQ(cached(ask("/v1/chat/completions", kHi)), 12);
+  EXPECT_EQ(backend_->last_request().tenant, "");
+  EXPECT_EQ(cached(ask("/v1/chat/completions",
+                       R"({"messages":[{"role":"user","content":"hi"}],"n":3,"stop":"ll",)"
+                       R"("cache_salt":"team 7"})")),
+            12);
+  EXPECT_EQ(backend_->last_request().tenant, "team 7");
+  EXPECT_EQ(cached(ask("/v1/completions", R"({"prompt":["abcdefghijklmno","bcdefghijklmnop"]})")),
+            24);
+  EXPECT_EQ(cached(ask("/generate", R"({"prompt":"abcdefghijklmno"})")), 12);
+  EXPECT_EQ(ask("/generate", R"({"prompt":"a","cache_salt":7})").status, 400);
+}
+
 TEST_F(ServiceTest, StreamHasTheGoldenShape) {
   answer_ = "Hi";
   std::vector<std::string> events =
@@ -200,6 +227,7 @@ TEST_F(ServiceTest, StreamHasTheGoldenShape) {
       events[4],
       head + R"(,"choices":[],"usage":{"prompt_tokens":18,"completion_tokens":3,"total_tokens":21,)"
              R"("prompt_tokens_details":{"cached_tokens":0},)"
+             R"("prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":18,)"
              R"("completion_tokens_details":{"reasoning_tokens":0}}})");
   EXPECT_EQ(events[5], "[DONE]");
 }
@@ -356,6 +384,13 @@ TEST_F(ServiceTest, MistakesAreNamed) {
       {"/v1/completions", R"({"prompt":[]})", 400, "prompt"},
       {"/v1/completions", R"({"prompt":[1,"a"]})", 400, "prompt"},
       {"/v1/completions", R"({"prompt":[999999]})", 400, "prompt"},
+      {"/v1/completions", R"({"prompt":"a","n":1000000000})", 400, "n"},
+      {"/v1/completions", R"({"prompt":"a","n":2,"best_of":1})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","best_of":2,"stream":true})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","best_of":17})", 400, "best_of"},
+      {"/v1/completions", R"({"prompt":"a","max_tokens":1000000000000})", 400, "max_tokens"},
+      {"/v1/completions", R"({"prompt":"a","typical_p":1.5})", 400, "typical_p"},
+      {"/generate", R"({"prompt":"a","mirostat":3})", 400, "mirostat"},
       {"/v1/completions", R"({"prompt":"a","suffix":"b"})", 400, "suffix"},
       {"/generate", R"({"prompt":5})", 400, "prompt"},
       {"/tokenize", "{}", 400, "prompt"},
@@ -389,9 +424,52 @@ TEST_F(ServiceTest, FullQueueSaysWhenToComeBack) {
   backend_->set_full(true);
   for (const char* body : {kHi, kHiStream}) {
     const Reply reply = ask("/v1/chat/completions", body);
-    EXPECT_EQ(reply.status, 503);
+    EXPECT_EQ(reply.status, 429);
     EXPECT_EQ(error_field(reply, "code"), "overloaded");
+    EXPECT_EQ(error_field(reply, "type"), "rate_limit_error");
     EXPECT_NE(reply.raw.find("Retry-After: 1\r\n"), std::string::npos);
+  }
+  backend_->set_full(true, 12'300'000);
+  const Reply later = ask("/v1/chat/completions", kHi);
+  EXPECT_NE(later.raw.find("Retry-After: 13\r\n"), std::string::npos) << later.raw;
+  EXPECT_NE(later.raw.find("retry-after-ms: 12300\r\n"), std::string::npos);
+  backend_->set_full(true, 9'000'000'000'000);
+  EXPECT_NE(ask("/generate", R"({"prompt":"a"})").raw.find("Retry-After: 600\r\n"),
+            std::string::npos);
+}
+
+// Goal: a wait in vain is a status, not a broken stream.
+TEST_F(ServiceTest, AWaitInVainSaysWhenToComeBack) {
+  backend_->set_expires();
+  for (const char* body : {kHi, kHiStream}) {
+    const Reply reply = ask("/v1/chat/completions", body);
+    EXPECT_EQ(reply.status, 503);
+    EXPECT_EQ(error_field(reply, "code"), "queue_timeout");
+    EXPECT_NE(error_field(reply, "message").find("waited 5.0 s"), std::string::npos);
+    EXPECT_NE(reply.raw.find("Retry-After: 8\r\n"), std::string::npos);
+  }
+}
+
+TEST_F(ServiceTest, UrgencyReachesTheEngine) {
+  const auto priority = [&](const std::string& field) {
+    const Reply reply = ask("/generate", R"({"prompt":"a")" + field + "}");
+    EXPECT_EQ(reply.status, 200) << reply.raw;
+    return backend_->last_request().priority;
+  };
+  EXPECT_EQ(priority(""), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"priority":0)"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"priority":-3)"), Priority::kInteractive);
+  EXPECT_EQ(priority(R"(,"priority":100)"), Priority::kBatch);
+  EXPECT_EQ(priority(R"(,"service_tier":"flex")"), Priority::kBatch);
+  EXPECT_EQ(priority(R"(,"service_tier":"priority")"), Priority::kInteractive);
+  EXPECT_EQ(priority(R"(,"service_tier":"auto")"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"service_tier":"default")"), Priority::kNormal);
+  EXPECT_EQ(priority(R"(,"service_tier":"flex","priority":-1)"), Priority::kInteractive);
+  priority(R"(,"queue_timeout_ms":1500)");
+  EXPECT_EQ(backend_->last_request().max_queue_micros, 1'500'000);
+  for (const char* bad : {R"("service_tier":"fast")", R"("service_tier":3)", R"("priority":1e10)",
+                          R"("priority":"high")", R"("queue_timeout_ms":0)"}) {
+    EXPECT_EQ(ask("/generate", R"({"prompt":"a",)" + std::string(bad) + "}").status, 400) << bad;
   }
 }
 
@@ -471,6 +549,26 @@ TEST_F(ServiceTest, CompletionsTakeTextsAndIds) {
   const json::value& logprobs = scored.body.at("choices").get_array()[0].at("logprobs");
   EXPECT_EQ(logprobs.at("tokens").get_array().size(), 5u);
   EXPECT_EQ(logprobs.at("top_logprobs").get_array()[0].get_object().size(), 2u);
+}
+
+// Goal: best_of makes more answers than it gives: those whose tokens were the likeliest on average,
+// whatever their length; all are counted.
+TEST_F(ServiceTest, BestOfGivesTheLikeliest) {
+  constexpr float kLogprobs[] = {-0.4f, -0.9f, -0.1f, -0.5f};
+  backend_->set_logprob([&](const GenerateRequest& request) {
+    EXPECT_GE(request.sampling.top_logprobs, 0);  // or the engine computes none
+    return kLogprobs[*request.sampling.seed - 100];
+  });
+  const Reply reply =
+      ask("/v1/completions", R"({"prompt":"which seed","n":2,"best_of":4,"seed":100})");
+  ASSERT_EQ(reply.status, 200) << reply.raw;
+  const json::array& choices = reply.body.at("choices").get_array();
+  ASSERT_EQ(choices.size(), 2u);
+  EXPECT_EQ(choices[0].at("text").get_string(), "seed 102");
+  EXPECT_EQ(choices[0].at("index").get_int64(), 0);
+  EXPECT_EQ(choices[1].at("text").get_string(), "seed 100");
+  EXPECT_EQ(choices[1].at("index").get_int64(), 1);
+  EXPECT_EQ(reply.body.at("usage").at("completion_tokens").get_int64(), 4 * 9);
 }
 
 // Goal: what scoring tools send - the prompt back, each token with its log-probability.

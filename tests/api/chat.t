@@ -11,7 +11,9 @@ POST /v1/chat/completions
 = json choices.0.finish_reason exists
 = json usage.prompt_tokens > 5
 = json usage.completion_tokens >= 1
-= json usage.prompt_tokens_details.cached_tokens = 0
+= json usage.prompt_tokens_details.cached_tokens >= 0
+= json usage.prompt_cache_hit_tokens >= 0
+= json usage.prompt_cache_miss_tokens >= 1
 = json usage.completion_tokens_details.reasoning_tokens = 0
 
 POST /chat/completions

@@ -28,6 +28,18 @@ Authorization: none
 = json status = "ok"
 = json running >= 0
 
+GET /metrics
+= status 200
+= header content-type text/plain; version=0.0.4
+= body contains hadal_requests_waiting{model_name="test-model",class="batch"} 0
+= body contains # TYPE hadal_requests_total counter
+= body contains hadal_step_cost_seconds{model_name="test-model",of="prompt_token"}
+= body contains vllm:num_requests_running{model_name="test-model"} 0
+
+GET /metrics
+Authorization: none
+= status 401
+
 GET /ready
 = json status = "ready"
 

@@ -50,6 +50,12 @@ Status validate(const SamplingParams& params, int64_t n_vocab) {
   if (params.top_k < 0) return bad(fmt::format("top_k must be 0 or more, got {}", params.top_k));
   TRY_STATUS(above_zero("top_p", params.top_p, 1));
   TRY_STATUS(in_range("min_p", params.min_p, 0, 1));
+  TRY_STATUS(above_zero("typical_p", params.typical_p, 1));
+  if (params.mirostat != 0 && params.mirostat != 2) {
+    return bad(fmt::format("mirostat must be 0 or 2, got {}", params.mirostat));
+  }
+  TRY_STATUS(in_range("mirostat_tau", params.mirostat_tau, 0, 20));
+  TRY_STATUS(in_range("mirostat_eta", params.mirostat_eta, 0, 1));
   TRY_STATUS(above_zero("repetition_penalty", params.repetition_penalty, 10));
   TRY_STATUS(in_range("presence_penalty", params.presence_penalty, -2, 2));
   TRY_STATUS(in_range("frequency_penalty", params.frequency_penalty, -2, 2));

@@ -1,8 +1,10 @@
 /// From a row of logits to one id.
 ///
 ///   adjust()  mask, bias, penalties: touches only the ids they name, and remembers what was there
-///   draw()    temperature, top_k, top_p, min_p: leaves a kept set in rising id order, or the whole
-///             row when no filter is on; then one uniform number picks by cumulative weight
+///   draw()    temperature, top_k, typical_p, top_p, min_p: leaves a kept set in rising id order,
+///   or
+///             the whole row when no filter is on; then one uniform number picks by cumulative
+///             weight
 ///
 /// Picking in id order makes the outcome independent of how the kept set was found, so the partial
 /// selections here choose exactly what a full sort would (the tests' naive twin does one).
@@ -45,7 +47,8 @@ float clamp_finite(float value) {
 Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed)
     : params_(std::move(params)),
       // Mixed, so that seeds n and n + 1 do not give streams that are shifts of each other.
-      random_state_(mix(params_.seed.value_or(fallback_seed) + 0x9E3779B97F4A7C15u)) {
+      random_state_(mix(params_.seed.value_or(fallback_seed) + 0x9E3779B97F4A7C15u)),
+      surprise_bound_(2.0 * params_.mirostat_tau) {  // where the paper starts
   if (params_.repetition_penalty == 1.0f) return;
   prompt_ids_.assign(prompt.begin(), prompt.end());
   std::sort(prompt_ids_.begin(), prompt_ids_.end());
@@ -90,6 +93,16 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
     out.logprob = clamp_finite(logit - model_max + out.logprob);
   }
   count(out.id);
+  return out;
+}
+
+Sampler Sampler::fork() const {
+  Sampler out;
+  out.params_ = params_;
+  out.output_counts_ = output_counts_;
+  out.prompt_ids_ = prompt_ids_;
+  out.random_state_ = random_state_;
+  out.surprise_bound_ = surprise_bound_;
   return out;
 }
 
@@ -169,20 +182,77 @@ void Sampler::apply_penalties(std::span<float> logits) {
 TokenId Sampler::draw(std::span<const float> logits, float row_max) {
   const float inverse = 1.0f / std::max(params_.temperature, kTemperatureMin);
   const size_t top_k = static_cast<size_t>(params_.top_k);
-  const bool filters = params_.top_p < 1.0f || params_.min_p > 0;
-  if (top_k > 0 && top_k < logits.size()) {
+  if (params_.mirostat == 0 && top_k > 0 && top_k < logits.size()) {
     select_top_k(logits, top_k, partition_, candidates_);
-    double total = 0;
-    for (Candidate& c : candidates_) total += c.weight = exp_weight(c.logit, row_max, inverse);
-    if (params_.top_p < 1.0f) keep_nucleus(params_.top_p * total, partition_, candidates_);
-    std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < params_.min_p; });
+    for (Candidate& c : candidates_) c.weight = exp_weight(c.logit, row_max, inverse);
+    filter_candidates(logits, row_max, inverse);
     return draw_from_candidates();
   }
   weights_.resize(logits.size());
   const double total = exp_weights(logits, row_max, inverse, weights_, block_sums_);
-  if (!filters) return draw_from_row(total);
+  if (params_.mirostat == 2) return draw_mirostat(logits, total);
+  if (params_.typical_p < 1.0f) {
+    gather_all(logits);
+    filter_candidates(logits, row_max, inverse);
+    return draw_from_candidates();
+  }
+  if (params_.top_p == 1.0f && params_.min_p == 0) return draw_from_row(total);
   gather_likely(logits, params_.top_p < 1.0f ? params_.top_p * total : 2 * total);
   return draw_from_candidates();
+}
+
+/// Every token that has weight, in id order.
+void Sampler::gather_all(std::span<const float> logits) {
+  candidates_.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (weights_[i] == 0) continue;
+    candidates_.push_back({logits[i], weights_[i], static_cast<TokenId>(i)});
+  }
+}
+
+void Sampler::filter_candidates(std::span<const float> logits, float row_max, float inverse) {
+  if (params_.typical_p < 1.0f) keep_typical(logits, row_max, inverse);
+  if (params_.top_p < 1.0f) {
+    double total = 0;
+    for (const Candidate& c : candidates_) total += c.weight;
+    keep_nucleus(params_.top_p * total, partition_, candidates_);
+  }
+  if (params_.min_p == 0) return;
+  float best = 0;
+  for (const Candidate& c : candidates_) best = std::max(best, c.weight);
+  std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < params_.min_p * best; });
+}
+
+/// Ordered by how far a token's surprise is from the mean surprise, which is the entropy:
+/// -ln p = ln total - z for p = exp(z) / total.
+void Sampler::keep_typical(std::span<const float> logits, float row_max, float inverse) {
+  double total = 0;
+  double mean_z = 0;
+  for (const Candidate& c : candidates_) {
+    total += c.weight;
+    // Without weight a token adds nothing, and its z may be infinite.
+    if (c.weight > 0) mean_z += c.weight * double{(c.logit - row_max) * inverse};
+  }
+  mean_z /= total;
+  for (Candidate& c : candidates_) {
+    const double z = double{(c.logit - row_max) * inverse};
+    c.logit = static_cast<float>(-std::abs(z - mean_z));
+  }
+  keep_nucleus(params_.typical_p * total, partition_, candidates_);
+  for (Candidate& c : candidates_) c.logit = logits[index_of(c.id)];
+}
+
+TokenId Sampler::draw_mirostat(std::span<const float> logits, double total) {
+  const auto surprise = [&](float weight) { return std::log2(total / double{weight}); };
+  const double least = total * std::exp2(-surprise_bound_);
+  gather_all(logits);
+  // The most likely token has weight 1 and stays.
+  std::erase_if(candidates_,
+                [&](const Candidate& c) { return c.weight < 1 && double{c.weight} < least; });
+  const TokenId id = draw_from_candidates();
+  const double error = surprise(weights_[index_of(id)]) - params_.mirostat_tau;
+  surprise_bound_ -= params_.mirostat_eta * error;
+  return id;
 }
 
 /// Candidates in id order: the nucleus that reaches `target`, less what min_p drops. A peaked row
@@ -204,7 +274,7 @@ void Sampler::gather_likely(std::span<const float> logits, double target) {
 }
 
 TokenId Sampler::draw_from_candidates() {
-  CHECK(!candidates_.empty());  // the best one has weight 1, which no filter drops
+  CHECK(!candidates_.empty());  // each filter keeps at least one, and some weight
   double total = 0;
   for (const Candidate& c : candidates_) total += c.weight;
   double left = next_uniform() * total;

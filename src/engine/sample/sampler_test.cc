@@ -46,7 +46,10 @@ std::vector<float> random_row(Stream& random, int n, float spread) {
 class Twin {
  public:
   Twin(SamplingParams params, std::vector<TokenId> prompt)
-      : params_(std::move(params)), prompt_(std::move(prompt)), stream_(*params_.seed) {}
+      : params_(std::move(params)),
+        prompt_(std::move(prompt)),
+        stream_(*params_.seed),
+        surprise_bound_(2 * double{params_.mirostat_tau}) {}
 
   struct Entry {
     TokenId id;
@@ -69,10 +72,20 @@ class Twin {
       return entries;
     }
     for (Entry& e : entries) e.p = std::exp((e.logit - entries[0].logit) / params_.temperature);
+    if (params_.mirostat == 2) {
+      normalise(entries);
+      size_t n = 1;
+      while (n < entries.size() && -std::log2(entries[n].p) <= surprise_bound_) ++n;
+      before_cut_ = entries;
+      entries.resize(n);
+      normalise(entries);
+      return entries;
+    }
     if (params_.top_k > 0 && entries.size() > static_cast<size_t>(params_.top_k)) {
       entries.resize(static_cast<size_t>(params_.top_k));
     }
     normalise(entries);
+    if (params_.typical_p < 1) keep_typical(entries);
     if (params_.top_p < 1) {
       double sum = 0;
       size_t n = 0;
@@ -98,10 +111,33 @@ class Twin {
       left -= e.p;
     }
     ++counts_[chosen];
+    if (params_.mirostat == 2 && params_.temperature > 0) {
+      for (const Entry& e : before_cut_) {
+        if (e.id != chosen) continue;
+        surprise_bound_ -= params_.mirostat_eta * (-std::log2(e.p) - params_.mirostat_tau);
+      }
+    }
     return chosen;
   }
 
  private:
+  /// Leaves the entries best first, as the other filters want them.
+  void keep_typical(std::vector<Entry>& entries) const {
+    double entropy = 0;
+    for (const Entry& e : entries) entropy -= e.p > 0 ? e.p * std::log(e.p) : 0;
+    std::stable_sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
+      return std::abs(-std::log(a.p) - entropy) < std::abs(-std::log(b.p) - entropy);
+    });
+    double sum = 0;
+    size_t n = 0;
+    while (n < entries.size() && sum < params_.typical_p) sum += entries[n++].p;
+    entries.resize(n);
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+      return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+    });
+    normalise(entries);
+  }
+
   static void normalise(std::vector<Entry>& entries) {
     double total = 0;
     for (const Entry& e : entries) total += e.p;
@@ -136,6 +172,8 @@ class Twin {
   std::vector<TokenId> prompt_;
   std::map<TokenId, int> counts_;
   Stream stream_;
+  double surprise_bound_;
+  std::vector<Entry> before_cut_;
 };
 
 TokenId choose(const SamplingParams& params, std::vector<float> row,
@@ -155,6 +193,11 @@ SamplingParams random_params(Stream& random, int n) {
   p.top_p = kTopP[random.below(6)];
   p.min_p = kMinP[random.below(6)];
   if (random.below(2) == 0) p.top_k = 1 + random.below(random.below(2) == 0 ? 10 : n + 5);
+  if (random.below(4) == 0) p.typical_p = kTopP[2 + random.below(4)];
+  if (random.below(6) == 0) {
+    p.mirostat = 2;
+    p.mirostat_tau = static_cast<float>(random.uniform()) * 6;
+  }
   if (random.below(2) == 0) p.repetition_penalty = 0.5f + static_cast<float>(random.uniform()) * 2;
   if (random.below(2) == 0) p.presence_penalty = static_cast<float>(random.uniform()) * 4 - 2;
   if (random.below(2) == 0) p.frequency_penalty = static_cast<float>(random.uniform()) * 4 - 2;
@@ -319,6 +362,63 @@ TEST(Sampler, TopPWorksOnWhatTopKLeft) {
   EXPECT_EQ(distinct(), 2u);
   params.top_k = 2;
   EXPECT_EQ(distinct(), 1u);
+}
+
+TEST(Sampler, TypicalMayDropTheLikeliest) {
+  // One token of 0.4 and twelve of 0.05: surprise 0.9 and 3.0, entropy 2.2. The set of half the
+  // probability is made of ten of the twelve, lowest ids first.
+  std::vector<float> row = {std::log(0.4f)};
+  row.insert(row.end(), 12, std::log(0.05f));
+  SamplingParams params;
+  params.typical_p = 0.49f;
+  params.min_p = 0.9f;  // relative to the best that is left
+  std::map<TokenId, int> seen;
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    params.seed = seed;
+    ++seen[choose(params, row)];
+  }
+  EXPECT_EQ(seen.size(), 10u);
+  EXPECT_EQ(seen.count(0), 0u);
+  EXPECT_EQ(seen.count(11), 0u);
+}
+
+TEST(Sampler, MirostatAimsAtItsSurprise) {
+  // The mean surprise of what is drawn comes near tau. A geometric row with p = 0.26 can have any
+  // between 1.95 bits (its likeliest token only) and 3.19 (its entropy).
+  std::vector<float> geometric;
+  for (int i = 0; i < 200; ++i) geometric.push_back(-0.3f * static_cast<float>(i));
+  for (const float tau : {2.2f, 2.7f, 3.1f}) {
+    SamplingParams params;
+    params.seed = 5;
+    params.mirostat = 2;
+    params.mirostat_tau = tau;
+    params.top_logprobs = 0;
+    Sampler sampler(params, {}, 0);
+    double surprise = 0;
+    constexpr int kDraws = 3000;
+    for (int i = 0; i < kDraws; ++i) {
+      std::vector<float> row = geometric;
+      surprise -= sampler.sample(row, {}).value().logprob / std::log(2.0);
+    }
+    EXPECT_NEAR(surprise / kDraws, tau, 0.05) << tau;
+  }
+}
+
+TEST(Sampler, AForkDrawsWhatItsOriginDraws) {
+  Stream random(11);
+  for (int round = 0; round < 60; ++round) {
+    Sampler sampler(random_params(random, 60), std::vector<TokenId>{1, 2, 3}, 9);
+    for (int step = 0; step < 8; ++step) {
+      Sampler fork = sampler.fork();
+      for (int ahead = 0; ahead < 3; ++ahead) {
+        std::vector<float> a = random_row(random, 60, 2);
+        std::vector<float> b = a;
+        const TokenId expected = fork.sample(a, {}).value().id;
+        if (ahead > 0) continue;
+        EXPECT_EQ(sampler.sample(b, {}).value().id, expected);
+      }
+    }
+  }
 }
 
 TEST(Sampler, TemperatureComesBeforeTopP) {
@@ -501,6 +601,11 @@ TEST(ValidateSampling, NamesTheParameterOutOfRange) {
     EXPECT_TRUE(message([&](P& p) { p.frequency_penalty = bad; }).starts_with("frequency_pen"));
   }
   EXPECT_TRUE(message([](P& p) { p.top_p = 0; }).starts_with("top_p "));
+  EXPECT_TRUE(message([](P& p) { p.typical_p = 0; }).starts_with("typical_p "));
+  EXPECT_TRUE(message([](P& p) { p.typical_p = kNan; }).starts_with("typical_p "));
+  EXPECT_TRUE(message([](P& p) { p.mirostat = 1; }).starts_with("mirostat must be 0 or 2"));
+  EXPECT_TRUE(message([](P& p) { p.mirostat_tau = -1; }).starts_with("mirostat_tau "));
+  EXPECT_TRUE(message([](P& p) { p.mirostat_eta = kInf; }).starts_with("mirostat_eta "));
   EXPECT_TRUE(message([](P& p) { p.repetition_penalty = 0; }).starts_with("repetition_"));
   EXPECT_TRUE(message([](P& p) { p.top_k = -1; }).starts_with("top_k "));
   EXPECT_TRUE(message([](P& p) { p.top_logprobs = 21; }).starts_with("top_logprobs "));

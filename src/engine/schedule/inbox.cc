@@ -1,24 +1,23 @@
 #include "engine/schedule/inbox.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "base/check.h"
 
 namespace hadal {
 
-Status Inbox::push(std::unique_ptr<Row> row) {
+Status Inbox::push(std::unique_ptr<Row> row, int64_t now_micros) {
   MutexLock lock(mu_);
   if (closed_ || stop_) return Error{Code::kUnavailable, "the engine takes no more requests"};
-  if (waiting_.size() >= static_cast<size_t>(max_queue_)) {
-    return Error{Code::kExhausted, fmt::format("{} requests are waiting already", max_queue_),
+  if (queue_.full()) {
+    ++stats_.refused;
+    return Error{Code::kExhausted, fmt::format("{} requests are waiting already", queue_.size()),
                  "try again later"};
   }
   live_.insert(row->id);
   ++open_;
   ++stats_.requests;
-  waiting_.push_back(std::move(row));
+  queue_.push(std::move(row), now_micros);
   work_.notify_one();
   return {};
 }
@@ -30,9 +29,10 @@ void Inbox::cancel(RequestId id) {
   work_.notify_one();
 }
 
-void Inbox::close_door() {
+void Inbox::close_door(int64_t deadline_micros) {
   MutexLock lock(mu_);
   closed_ = true;
+  queue_.limit_waits(deadline_micros);
 }
 
 void Inbox::stop() {
@@ -47,40 +47,60 @@ bool Inbox::wait_until_idle(std::chrono::microseconds timeout) {
   return open_ == 0;
 }
 
-EngineStats Inbox::stats() const {
+EngineStats Inbox::stats(int64_t now_micros) const {
   MutexLock lock(mu_);
   EngineStats out = stats_;
-  out.waiting = static_cast<int>(waiting_.size());
+  out.waiting = static_cast<int>(queue_.size());
+  out.waiting_by_class = queue_.size_by_class();
+  out.queue_wait_micros = queue_.wait_estimate(now_micros);
   return out;
 }
 
-InboxWork Inbox::take(bool busy, int room) {
+bool Inbox::has_work() const {
   MutexLock lock(mu_);
-  while (!busy && !has_work()) work_.wait(mu_);
+  return work_is_there();
+}
+
+void Inbox::wait() {
+  MutexLock lock(mu_);
+  while (!work_is_there()) work_.wait(mu_);
+}
+
+/// Cancellations come first, so that nobody takes a place who does not want it any more.
+InboxWork Inbox::take(int room, int64_t now_micros) {
+  MutexLock lock(mu_);
   InboxWork work;
   work.stop = stop_;
-  std::deque<std::unique_ptr<Row>> kept;
-  for (auto& row : waiting_) {
-    if (stop_ || cancelled_.erase(row->id) > 0) {
+  for (const RequestId id : cancelled_) {
+    if (std::unique_ptr<Row> row = queue_.remove(id)) {
       work.cancelled.push_back(std::move(row));
-    } else if (static_cast<int>(work.admitted.size()) < room) {
-      ++stats_.running;
-      work.admitted.push_back(std::move(row));
     } else {
-      kept.push_back(std::move(row));
+      work.cancelled_running.push_back(id);
     }
   }
-  waiting_ = std::move(kept);
-  work.cancelled_running.assign(cancelled_.begin(), cancelled_.end());
   cancelled_.clear();
+  while (stop_ && queue_.size() > 0) work.cancelled.push_back(queue_.remove_oldest());
+  while (std::unique_ptr<Row> row = queue_.pop_expired(now_micros)) {
+    ++stats_.expired;
+    work.expired.push_back(std::move(row));
+  }
+  while (static_cast<int>(work.admitted.size()) < room && queue_.size() > 0) {
+    ++stats_.running;
+    work.admitted.push_back(queue_.pop(now_micros));
+  }
+  if (!work.expired.empty()) work.wait_estimate = queue_.wait_estimate(now_micros);
   return work;
 }
 
-void Inbox::retire(RequestId id, bool was_waiting) {
+void Inbox::retire(const Row& row, bool was_waiting) {
   MutexLock lock(mu_);
-  CHECK(live_.erase(id) == 1);
-  cancelled_.erase(id);
-  if (!was_waiting) --stats_.running;
+  CHECK(live_.erase(row.id) == 1);
+  cancelled_.erase(row.id);
+  if (was_waiting) return;
+  --stats_.running;
+  const auto prompt_tokens = static_cast<int64_t>(row.request.prompt.size());
+  const bool answered = row.completion_tokens > 0;
+  queue_.settle(row.id, answered ? prompt_tokens + row.completion_tokens : row.fed);
 }
 
 void Inbox::close() {
@@ -89,11 +109,28 @@ void Inbox::close() {
   if (--open_ == 0) idle_.notify_all();
 }
 
-void Inbox::report(const StepCounts& counts) {
+void Inbox::report(const StepCounts& counts, const StepGauges& gauges) {
   MutexLock lock(mu_);
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.completion_tokens += counts.completion_tokens;
   stats_.steps += counts.steps;
+  stats_.drafted_tokens += counts.drafted_tokens;
+  stats_.accepted_tokens += counts.accepted_tokens;
+  stats_.kv = counts.kv;
+  stats_.step_budget = gauges.budget;
+  stats_.step_tokens = gauges.tokens;
+  stats_.step_micros = gauges.micros;
+  stats_.step_cost = gauges.cost;
+}
+
+void Inbox::pause(std::chrono::microseconds timeout) {
+  MutexLock lock(mu_);
+  if (!stop_ && cancelled_.empty()) work_.wait_for(mu_, timeout);
+}
+
+void Inbox::check_integrity() const {
+  MutexLock lock(mu_);
+  queue_.check_integrity();
 }
 
 }  // namespace hadal

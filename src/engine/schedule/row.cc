@@ -13,20 +13,32 @@ Row::Row(RequestId id_in, GenerateRequest request_in, std::unique_ptr<TokenSink>
       sink(std::move(sink_in)),
       sampler(request.sampling, request.prompt, fallback_seed),
       max_output(max_output_in),
+      tokens(request.prompt),
       submitted_at_(now_micros) {
   CHECK(!request.prompt.empty());
   CHECK(max_output > 0);
 }
 
-int64_t Row::pending() const {
-  return static_cast<int64_t>(request.prompt.size()) + completion_tokens - fed;
+int64_t Row::wants_from() const {
+  return request.prompt_logprobs && completion_tokens == 0 ? scored : total() - 1;
 }
 
 TokenId Row::token_at(int64_t position) const {
-  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  if (position < prompt_tokens) return request.prompt[static_cast<size_t>(position)];
-  CHECK(position == prompt_tokens + completion_tokens - 1);
-  return last;
+  if (position < total()) return tokens[static_cast<size_t>(position)];
+  return draft.planned()[static_cast<size_t>(position - total())];
+}
+
+void Row::skip_to(int64_t position) {
+  CHECK(position >= fed && position <= wants_from());
+  cached_tokens_ += std::max<int64_t>(std::min(position, prompt_tokens()) - reached_, 0);
+  fed = position;
+  reached_ = std::max(reached_, fed);
+}
+
+void Row::feed(int64_t count) {
+  fed += count;
+  CHECK(fed <= total());
+  reached_ = std::max(reached_, fed);
 }
 
 std::span<const TokenId> Row::masked() const {
@@ -40,22 +52,32 @@ bool Row::ends_with(TokenId token) const {
          request.stop_ids.end();
 }
 
+Priority Row::urgency(int64_t now_micros, int64_t age_micros) const {
+  const auto asked = static_cast<int64_t>(request.priority);
+  return static_cast<Priority>(std::max<int64_t>(asked - waited(now_micros) / age_micros, 0));
+}
+
 void Row::begin(int64_t now_micros) {
-  if (began_at_ < 0) began_at_ = now_micros;
+  if (began_at_ >= 0) return;
+  began_at_ = now_micros;
+  sink->on_begin();
 }
 
 void Row::sampled(TokenId token, int64_t now_micros) {
-  last = token;
+  tokens.push_back(token);
   ++completion_tokens;
   if (first_token_at_ < 0) first_token_at_ = now_micros;
   last_token_at_ = now_micros;
 }
 
-void Row::finish(FinishReason reason, std::string error, int64_t now_micros) {
+void Row::finish(FinishReason reason, std::string error, int64_t now_micros,
+                 int64_t retry_after_micros) {
   FinishEvent event;
+  event.retry_after_micros = retry_after_micros;
   event.reason = reason;
   event.error = std::move(error);
-  event.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  event.prompt_tokens = prompt_tokens();
+  event.cached_tokens = cached_tokens_;
   event.completion_tokens = completion_tokens;
   event.queue_micros = (began_at_ < 0 ? now_micros : began_at_) - submitted_at_;
   if (began_at_ >= 0) {

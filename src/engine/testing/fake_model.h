@@ -42,11 +42,20 @@ class FakeModel : public ForwardModel {
 
   /// What forward() computes for the last of `tokens`.
   static std::vector<float> logits_after(const std::vector<TokenId>& tokens) {
-    uint64_t hash = 1;
+    uint64_t hash = kNothing;
     for (TokenId token : tokens) hash = hash_step(hash, static_cast<uint64_t>(token));
     std::vector<float> out(kVocab);
     fill_logits(hash, out);
     return out;
+  }
+
+  static constexpr uint64_t kNothing = 1;  ///< hash of no tokens
+  /// The logits behind tokens of this hash (hash_step() for each).
+  static void fill_logits(uint64_t hash, std::span<float> out) {
+    for (size_t id = 0; id < out.size(); ++id) {
+      const uint64_t bits = hash_step(hash_step(hash, id + 1), 77);
+      out[id] = static_cast<float>(bits >> 40) * (8.0f / (1 << 24)) - 4.0f;  // [-4, 4)
+    }
   }
 
   std::function<Status(const Batch&)> hook;  ///< called first in each forward; may block or fail
@@ -71,7 +80,7 @@ class FakeModel : public ForwardModel {
   }
 
   static Result<uint64_t> read_back(KvPool& kv, const KvSequence& sequence, int64_t last) {
-    uint64_t hash = 1;
+    uint64_t hash = kNothing;
     for (int64_t position = 0; position <= last; ++position) {
       const float* at = cell(kv, sequence, position % 2, (position / 2) % 2, position);
       if (at[1] != static_cast<float>(position)) {
@@ -80,13 +89,6 @@ class FakeModel : public ForwardModel {
       hash = hash_step(hash, static_cast<uint64_t>(at[0]));
     }
     return hash;
-  }
-
-  static void fill_logits(uint64_t hash, std::span<float> out) {
-    for (size_t id = 0; id < out.size(); ++id) {
-      const uint64_t bits = hash_step(hash_step(hash, id + 1), 77);
-      out[id] = static_cast<float>(bits >> 40) * (8.0f / (1 << 24)) - 4.0f;  // [-4, 4)
-    }
   }
 };
 

@@ -216,6 +216,20 @@ std::vector<std::string> echo_texts(const ServedModel& model, const GenerationPl
   return texts;
 }
 
+Checked settle_best_of(RequestParams& params) {
+  if (params.best_of == 0) return std::nullopt;
+  if (params.best_of < params.n) {
+    return invalid_param("best_of", "'best_of' must not be below 'n'.");
+  }
+  if (params.best_of == params.n) return std::nullopt;
+  if (params.stream) {
+    return invalid_param("best_of", "'best_of' above 'n' cannot be streamed.");
+  }
+  // They are ranked by log-probabilities, asked for or not.
+  params.sampling.top_logprobs = std::max(params.sampling.top_logprobs, 0);
+  return std::nullopt;
+}
+
 }  // namespace
 
 Checked plan_openai_completions(const ServedModel& model, std::string_view text, Env& env,
@@ -234,6 +248,7 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
   if (Checked error = read_params(body, completion_params(), params)) return error;
   if (Checked error = read_structured_params(body, model.tokenizer->size(), params)) return error;
   settle_params(params);
+  if (Checked error = settle_best_of(params)) return error;
   if (params.prompt_only && !params.echo) {
     return invalid_param("max_tokens", "'max_tokens' may be 0 only with 'echo': true.");
   }
@@ -249,8 +264,9 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
       return error;
     }
   }
-  if (out.prompts.size() * static_cast<size_t>(params.n) > size_t{limits::kPrompts}) {
-    return invalid_param("n", "'n' times the number of prompts is more than 256.");
+  if (out.prompts.size() * static_cast<size_t>(params.made()) > size_t{limits::kPrompts}) {
+    return invalid_param(params.made() > params.n ? "best_of" : "n",
+                         "'n' or 'best_of' times the number of prompts is more than 256.");
   }
   out.output = {
       .split_reasoning = false, .show_special = params.show_special, .continues_text = true};

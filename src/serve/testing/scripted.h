@@ -1,5 +1,6 @@
 #pragma once
 /// A model for tests of serve: a byte-level vocabulary and a backend that says what it is told to.
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -72,11 +73,18 @@ class ScriptedBackend final : public TokenBackend {
     cancelled_.push_back(id);
     changed_.notify_all();
   }
-  EngineStats stats() const override { return {}; }
+  EngineStats stats() const override { return {.queue_wait_micros = queue_wait_micros_}; }
 
-  void set_full(bool full) {
+  /// The queue is full from now on, its wait is this.
+  void set_full(bool full, int64_t queue_wait_micros = 0) {
     const std::lock_guard lock(mutex_);
     full_ = full;
+    queue_wait_micros_ = queue_wait_micros;
+  }
+  /// Requests wait in vain from now on.
+  void set_expires() {
+    const std::lock_guard lock(mutex_);
+    expires_ = true;
   }
   /// Stop before token number `tokens` of each answer.
   void hold(size_t tokens) {
@@ -91,6 +99,16 @@ class ScriptedBackend final : public TokenBackend {
   void set_failure(std::string error) {
     const std::lock_guard lock(mutex_);
     failure_ = std::move(error);
+  }
+  /// So many tokens of each prompt are reported as cached from now on.
+  void set_cached(int64_t tokens) {
+    const std::lock_guard lock(mutex_);
+    cached_ = tokens;
+  }
+  /// Of every token of the answer to a request; -0.5 if never called.
+  void set_logprob(std::function<float(const GenerateRequest&)> logprob) {
+    const std::lock_guard lock(mutex_);
+    logprob_ = std::move(logprob);
   }
   GenerateRequest last_request() {
     const std::lock_guard lock(mutex_);
@@ -122,14 +140,20 @@ class ScriptedBackend final : public TokenBackend {
       if (ending_) return;
       Job job = std::move(jobs_.front());
       jobs_.pop_front();
-      answer(lock, job);
+      if (expires_) {
+        expire(job);
+      } else {
+        answer(lock, job);
+      }
     }
   }
 
   void answer(std::unique_lock<std::mutex>& lock, Job& job) {
     FinishEvent end;
     end.prompt_tokens = static_cast<int64_t>(job.request.prompt.size());
+    end.cached_tokens = cached_;
     const std::vector<TokenId> ids = script_(job.request);
+    job.sink->on_begin();
     for (size_t i = 1; job.request.prompt_logprobs && i < job.request.prompt.size(); ++i) {
       job.sink->on_prompt_token({job.request.prompt[i], -0.25f, {{'a', -0.25f}}});
     }
@@ -141,7 +165,7 @@ class ScriptedBackend final : public TokenBackend {
       if (end.reason != FinishReason::kStop) break;
       ++end.completion_tokens;
       if (ids[i] == kEndToken) break;
-      TokenEvent event{.id = ids[i], .logprob = -0.5f};
+      TokenEvent event{.id = ids[i], .logprob = logprob_(job.request), .cached_tokens = cached_};
       for (int k = 0; k < job.request.sampling.top_logprobs; ++k) {
         event.top.push_back({static_cast<TokenId>('a' + k), -0.5f * static_cast<float>(k + 1)});
       }
@@ -154,6 +178,12 @@ class ScriptedBackend final : public TokenBackend {
     job.sink->on_finish(end);
   }
 
+  static void expire(Job& job) {
+    job.sink->on_finish({.reason = FinishReason::kExpired,
+                         .error = "the request waited 5.0 s for its turn, longer than it may",
+                         .retry_after_micros = 7'400'000});
+  }
+
   Script script_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -162,9 +192,15 @@ class ScriptedBackend final : public TokenBackend {
   GenerateRequest last_;
   RequestId next_id_ = 0;
   size_t hold_ = SIZE_MAX;
+  int64_t cached_ = 0;
   bool full_ = false;
+  bool expires_ = false;
+  std::atomic<int64_t> queue_wait_micros_{0};
   bool ending_ = false;
   std::string failure_;
+  std::function<float(const GenerateRequest&)> logprob_ = [](const GenerateRequest&) {
+    return -0.5f;
+  };
   std::thread thread_;
 };
 
