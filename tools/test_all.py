@@ -110,7 +110,7 @@ def step_rooms(report):
 
 
 def step_asan(report):
-    """rooms below the program, under AddressSanitizer and UBSan (clang: lock discipline too)"""
+    """rooms below the program, under AddressSanitizer, and UBSan but for the instruction set files"""
     rooms = ["base_test", "tensor_test", "text_test", "net_test", "kernels_test", "model_test", "engine_test", "serve_test"]
     if call(["./dev", "build", "asan", *rooms], report, "build asan", timeout=2400)[0]:
         for name, command in ctest_commands(BUILD / "asan", set(rooms)):

@@ -30,9 +30,11 @@ void share_budget(std::span<const PrefillAsk> asks, int64_t budget, std::span<in
   CHECK(asks.size() == shares.size());
   int64_t weights = 0;
   for (const PrefillAsk& ask : asks) weights += weight_of(ask);
+  const int64_t each = budget >= static_cast<int64_t>(asks.size()) ? 1 : 0;
+  const int64_t rest = budget - each * static_cast<int64_t>(asks.size());
   int64_t left = budget;
   for (size_t i = 0; i < asks.size(); ++i) {
-    shares[i] = std::min(asks[i].tokens, budget * weight_of(asks[i]) / weights);
+    shares[i] = std::min(asks[i].tokens, each + rest * weight_of(asks[i]) / weights);
     left -= shares[i];
   }
   for (size_t urgency = 0; urgency < kPriorities; ++urgency) {

@@ -25,10 +25,10 @@ struct DecodeLoad {
 /// Positions that `tokens` of a prompt read from `position` on: each of them all before and itself.
 int64_t prompt_reads(int64_t tokens, int64_t position);
 
-/// How many tokens each of `asks` (oldest first) may compute, together at most `budget`: shares in
-/// the ratio 4 : 2 : 1 of the classes, what is left over to the oldest of the most urgent. So a
-/// short prompt never waits for a long one to end, and among equals the oldest is done first.
-/// `shares` has asks.size() places.
+/// How many tokens each of `asks` (oldest first) may compute, together at most `budget`: one each,
+/// if there are as many, then shares in the ratio 4 : 2 : 1 of the classes, what is left over to
+/// the oldest of the most urgent. So a short prompt never waits for a long one to end, and among
+/// equals the oldest is done first. `shares` has asks.size() places.
 void share_budget(std::span<const PrefillAsk> asks, int64_t budget, std::span<int64_t> shares);
 
 /// Belongs to the engine's thread.

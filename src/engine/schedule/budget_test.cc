@@ -41,6 +41,7 @@ TEST(ShareBudget, UrgentPromptsGetMore) {
                                         {.tokens = 100, .priority = Priority::kInteractive}};
   EXPECT_EQ(share_asks(asks, 70), (Shares{10, 20, 40}));
   EXPECT_EQ(share_asks(asks, 72), (Shares{10, 20, 42}));  // what is left goes to the most urgent
+  EXPECT_EQ(share_asks(asks, 4), (Shares{1, 1, 2}));      // nobody stands still
 }
 
 TEST(ShareBudget, NeverMoreThanAskedAndNothingWasted) {

@@ -20,6 +20,7 @@ EngineOptions usable(EngineOptions options, const KvLayout& layout) {
   options.max_step_tokens = std::max(options.max_step_tokens, options.max_batch);
   options.n_ctx = std::min(options.n_ctx, kv_pages(options, layout) * kKvPageTokens);
   options.max_queue_micros = std::max<int64_t>(options.max_queue_micros, 0);
+  options.age_micros = std::max<int64_t>(options.age_micros, 1);
   options.step_target_micros = std::max<int64_t>(options.step_target_micros, 0);
   return options;
 }

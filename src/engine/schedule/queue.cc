@@ -27,7 +27,7 @@ int64_t deadline_after(int64_t at, int64_t wait) {
 WaitQueue::WaitQueue(const EngineOptions& options)
     : capacity_(static_cast<size_t>(options.max_queue)),
       max_wait_micros_(options.max_queue_micros),
-      age_micros_(std::max<int64_t>(options.age_micros, 1)),
+      age_micros_(options.age_micros),
       next_deadline_(kNever),
       deadline_max_(kNever) {}
 
@@ -48,7 +48,6 @@ void WaitQueue::push(std::unique_ptr<Row> row, int64_t now_micros) {
                  .tenant = tenants_.try_emplace(request.tenant).first,
                  .asked = asked,
                  .rank = asked,
-                 .since = now_micros,
                  .deadline = std::min(deadline_after(now_micros, wait), deadline_max_)};
   enter(entry.tenant->second, asked);
   ++size_by_class_[asked];
@@ -72,9 +71,7 @@ void WaitQueue::enter(Tenant& tenant, Rank rank) {
 
 void WaitQueue::age(int64_t now_micros) {
   for (Entry& entry : entries_) {
-    const int64_t risen = (now_micros - entry.since) / age_micros_;
-    const Rank rank =
-        risen >= static_cast<int64_t>(entry.asked) ? 0 : entry.asked - static_cast<Rank>(risen);
+    const auto rank = static_cast<Rank>(entry.row->urgency(now_micros, age_micros_));
     if (rank == entry.rank) continue;
     Tenant& tenant = entry.tenant->second;
     --tenant.waiting[entry.rank];
@@ -84,7 +81,7 @@ void WaitQueue::age(int64_t now_micros) {
 }
 
 bool WaitQueue::overdue(const Entry& entry, int64_t now_micros) const {
-  return (now_micros - entry.since) / age_micros_ > static_cast<int64_t>(entry.asked);
+  return entry.row->waited(now_micros) / age_micros_ > static_cast<int64_t>(entry.asked);
 }
 
 size_t WaitQueue::choose(int64_t now_micros) {

@@ -72,7 +72,6 @@ class WaitQueue {
     Tenants::iterator tenant;
     Rank asked;
     Rank rank;  ///< after rising
-    int64_t since;
     int64_t deadline;
   };
   struct Charge {

@@ -52,6 +52,11 @@ bool Row::ends_with(TokenId token) const {
          request.stop_ids.end();
 }
 
+Priority Row::urgency(int64_t now_micros, int64_t age_micros) const {
+  const auto asked = static_cast<int64_t>(request.priority);
+  return static_cast<Priority>(std::max<int64_t>(asked - waited(now_micros) / age_micros, 0));
+}
+
 void Row::begin(int64_t now_micros) {
   if (began_at_ >= 0) return;
   began_at_ = now_micros;

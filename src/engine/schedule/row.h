@@ -49,6 +49,8 @@ struct Row {
   void begin(int64_t now_micros);
   void sampled(TokenId id, int64_t now_micros);
   int64_t waited(int64_t now_micros) const { return now_micros - submitted_at_; }
+  /// The class it was asked for in, one higher for every `age_micros` since.
+  Priority urgency(int64_t now_micros, int64_t age_micros) const;
   /// The last event; the sink is gone afterwards. `error` for kError and kExpired.
   void finish(FinishReason reason, std::string error, int64_t now_micros,
               int64_t retry_after_micros = 0);

@@ -112,7 +112,7 @@ bool Scheduler::step() {
   const int64_t now = env_.now_micros();
   start_waiting();
   continue_loading();
-  plan();
+  plan(now);
   if (parts_.empty()) {
     report();
     return false;
@@ -208,7 +208,7 @@ void Scheduler::continue_loading() {
 }
 
 /// Decoding rows first, then prompts, each as far as its share of the step and the pages go.
-void Scheduler::plan() {
+void Scheduler::plan(int64_t now_micros) {
   parts_.clear();
   prefills_.clear();
   asks_.clear();
@@ -225,7 +225,7 @@ void Scheduler::plan() {
       decode.someone_waits = decode.someone_waits || row->request.priority != Priority::kBatch;
     } else if (const int64_t tokens = plan_prefill(*row); tokens > 0) {
       prefills_.push_back(row.get());
-      asks_.push_back({tokens, row->fed, row->request.priority});
+      asks_.push_back({tokens, row->fed, row->urgency(now_micros, options_.age_micros)});
     }
   }
   gauges_.budget = budget_.prompt_tokens(asks_, decode);

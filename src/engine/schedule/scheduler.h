@@ -60,7 +60,7 @@ class Scheduler {
   int64_t owed_pages() const;
   bool start(Row& row);
   void continue_loading();
-  void plan();
+  void plan(int64_t now_micros);
   int64_t plan_prefill(Row& row);
   bool computed_by_older(const Row& row);
   void speculate();

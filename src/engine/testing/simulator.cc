@@ -525,6 +525,8 @@ void Simulation::check_after_stop() {
   const EngineStats stats = loop_->inbox().stats(env_.now_micros());
   if (stats.running != 0 || stats.waiting != 0)
     outcome_.failure = "requests are left after the end";
+  if (stats.kv.pages_free + stats.kv.pages_cached != stats.kv.pages)
+    outcome_.failure = "pages leak";
   if (sinks_alive != 0) outcome_.failure = fmt::format("{} sinks leak", sinks_alive);
 }
 

@@ -226,6 +226,7 @@ bool DiskTier::read_one() {
     place->key = key;
     place->wanted = wishes_.front().wanted;
     wishes_.pop_front();
+    wished_.erase(key);
   }
   auto tokens = store_->read(key, place->bytes);
   if (!tokens.ok()) turn_off(tokens.error());
@@ -259,20 +260,22 @@ bool DiskTier::write_one() {
   return true;
 }
 
-/// A free place, else the oldest page that nobody has come for; fetch()'s own wishes need not wait
-/// for that.
+/// A free place, else the oldest page that nobody has come for in time. What fetch() waits for
+/// takes the place of the last page that was read ahead: its turn is farthest away.
 DiskTier::Staged* DiskTier::place_for(const Wish& wish) {
   const int64_t abandoned = env_.now_micros() - kAbandonedMicros;
   Staged* oldest = nullptr;
+  Staged* ahead = nullptr;
   for (Staged& place : reads_) {
     if (place.state == Staged::State::kFree) return &place;
     if (place.state == Staged::State::kBusy) continue;
-    const bool may_go = place.since_micros <= abandoned || (wish.wanted && !place.wanted);
-    if (may_go && (oldest == nullptr || place.since_micros < oldest->since_micros)) {
-      oldest = &place;
+    if (place.since_micros <= abandoned) {
+      if (oldest == nullptr || place.since_micros < oldest->since_micros) oldest = &place;
+    } else if (wish.wanted && !place.wanted) {
+      if (ahead == nullptr || place.since_micros > ahead->since_micros) ahead = &place;
     }
   }
-  return oldest;
+  return oldest != nullptr ? oldest : ahead;
 }
 
 DiskTier::Staged* DiskTier::find_staged(const PageKey& key) {
@@ -285,10 +288,11 @@ DiskTier::Staged* DiskTier::find_staged(const PageKey& key) {
 /// A page that fetch() waits for comes first.
 void DiskTier::wish(const PageKey& key, bool wanted) {
   if (find_staged(key) != nullptr) return;
-  const auto it = std::find_if(wishes_.begin(), wishes_.end(),
-                               [&](const Wish& other) { return other.key == key; });
-  if (it != wishes_.end()) {
-    if (!wanted || it->wanted) return;
+  if (!wished_.insert(key).second) {
+    if (!wanted) return;
+    const auto it = std::find_if(wishes_.begin(), wishes_.end(),
+                                 [&](const Wish& other) { return other.key == key; });
+    if (it->wanted) return;
     wishes_.erase(it);
   }
   if (wanted) {
@@ -305,6 +309,7 @@ void DiskTier::turn_off(const Error& error) {
             {{"reason", error.message}, {"consequence", "pages are kept in memory only"}});
   const MutexLock lock(mu_);
   wishes_.clear();
+  wished_.clear();
   quiet_.notify_all();
 }
 
