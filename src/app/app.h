@@ -37,6 +37,7 @@ struct Settings {
   static Settings from_environment();
 
   std::filesystem::path packed_directory() const { return home / "packed"; }
+  std::filesystem::path kv_directory() const { return home / "kv"; }
 };
 
 /// A subcommand: fills `command`, and sets `run` to what it does; the value is the exit code.

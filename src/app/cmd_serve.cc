@@ -14,6 +14,7 @@
 
 #include "app/app.h"
 #include "app/endpoints.h"
+#include "app/kv_tiers.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/process_stats.h"
@@ -205,15 +206,19 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   TRY(const uint64_t kv_bytes, kv_bytes_for(options, *loaded.model, context));
   TRY(Speculation speculation,
       open_speculation(options.speculation, loaded, kv, context, options.parallel, settings));
-  Engine engine(*loaded.model,
-                {.n_ctx = context,
-                 .max_batch = options.parallel,
-                 .max_step_tokens = options.step_tokens,
-                 .max_queue = options.max_queue,
-                 .kv_bytes = kv_bytes,
-                 .max_queue_micros = options.queue_wait * 1'000'000,
-                 .step_target_micros = options.latency_target * 1000},
-                Env::real(), std::move(speculation.drafter));
+  TRY(const std::unique_ptr<TieredPages> pages, open_kv_tiers(options, loaded, settings));
+  EngineOptions engine_options = {.n_ctx = context,
+                                  .max_batch = options.parallel,
+                                  .max_step_tokens = options.step_tokens,
+                                  .max_queue = options.max_queue,
+                                  .kv_bytes = kv_bytes,
+                                  .max_queue_micros = options.queue_wait * 1'000'000,
+                                  .step_target_micros = options.latency_target * 1000};
+  if (pages != nullptr) {
+    engine_options.model_fingerprint = pages->fingerprint();
+    engine_options.tier = pages.get();
+  }
+  Engine engine(*loaded.model, engine_options, Env::real(), std::move(speculation.drafter));
   const int64_t n_ctx = engine.options().n_ctx;
   if (n_ctx < context) {
     print_note(fmt::format("warning: memory for keys and values holds a context of {} tokens only",
@@ -229,8 +234,10 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   print_note("stopping: running answers may end");
   service.begin_drain();
   engine.drain(kDrainMicros);
+  if (pages != nullptr) begin_keeping(*pages);
   engine.stop();               // who is still there hears of it...
   server->stop(kFlushMicros);  // ...and answers reach their clients
+  if (pages != nullptr) log_kv_tiers(*pages);
   return kExitOk;
 }
 

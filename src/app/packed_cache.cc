@@ -191,16 +191,22 @@ std::filesystem::path PackedCache::image_path(const std::string& sha256) const {
   return directory_ / (sha256 + std::string(kImageSuffix));
 }
 
-std::unique_ptr<PackedImage> PackedCache::find(const GgufFile& file, ThreadPool& pool) const {
+std::optional<std::string> PackedCache::digest(const GgufFile& file) const {
   const auto origins = located(file.origins());
-  if (origins.empty() || !check_directory(directory_).ok()) return nullptr;
+  if (origins.empty() || !check_directory(directory_).ok()) return std::nullopt;
   const auto record = read_record(record_path(directory_, origins));
-  if (!record.has_value() || record->lines.size() != origins.size()) return nullptr;
+  if (!record.has_value() || record->lines.size() != origins.size()) return std::nullopt;
   for (size_t i = 0; i < origins.size(); ++i) {
-    if (line_of(origins[i]) != record->lines[i]) return nullptr;
+    if (line_of(origins[i]) != record->lines[i]) return std::nullopt;
   }
-  const auto path = image_path(record->sha256);
-  auto image = PackedImage::open(path, record->sha256, pool);
+  return record->sha256;
+}
+
+std::unique_ptr<PackedImage> PackedCache::find(const GgufFile& file, ThreadPool& pool) const {
+  const auto sha256 = digest(file);
+  if (!sha256.has_value()) return nullptr;
+  const auto path = image_path(*sha256);
+  auto image = PackedImage::open(path, *sha256, pool);
   if (!image.ok()) {
     log_unused(image.error());
     if (image.error().code == Code::kCorrupt) ::unlink(path.c_str());

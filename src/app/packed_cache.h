@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -45,6 +46,9 @@ class PackedCache {
 
   /// The image of the open file, found whole; null when there is none to be trusted.
   std::unique_ptr<PackedImage> find(const GgufFile& file, ThreadPool& pool) const;
+
+  /// SHA-256 of the open file (of a split: of its parts' digests) when it is known already.
+  std::optional<std::string> digest(const GgufFile& file) const;
 
   /// Keeps `parts` as the image of the file, unless it is small, the file was changed since it was
   /// opened or right before, another process is writing or the disk is too full. Old images make

@@ -15,6 +15,7 @@ namespace {
 constexpr int kStepTokensMax = 16'384;
 constexpr int64_t kQueueSecondsMax = limits::kQueueMicros / 1'000'000;
 constexpr int64_t kLatencyMillisMax = 60'000;
+constexpr int64_t kSecondsMax = 100LL * 365 * 86400;
 
 /// One key of the file, its flag, and how its value is read. False: not of the right kind.
 struct ConfigKey {
@@ -95,6 +96,24 @@ constexpr ConfigKey kKeys[] = {
      }},
     {"draft-model",
      [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.speculation.draft_model); }},
+    {"kv-cache-ram",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_cache_ram) && parse_bytes(o.kv_cache_ram).has_value();
+     }},
+    {"kv-cache-ram-seconds",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kSecondsMax, o.kv_cache_ram_seconds);
+     }},
+    {"kv-cache-disk",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.kv_cache_disk) && parse_bytes(o.kv_cache_disk).has_value();
+     }},
+    {"kv-cache-disk-seconds",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 0, kSecondsMax, o.kv_cache_disk_seconds);
+     }},
+    {"kv-cache-dir",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.kv_cache_dir); }},
     {"log-level",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.log_level) && log_level_from(o.log_level).has_value();
@@ -129,6 +148,41 @@ std::optional<LogLevel> log_level_from(std::string_view name) {
   if (name == "error") return LogLevel::kError;
   return std::nullopt;
 }
+
+namespace {
+
+std::string check_size(const std::string& text) {
+  return parse_bytes(text).has_value() ? "" : "'" + text + "' is no size such as 4GiB";
+}
+
+void add_kv_cache_options(CLI::App& command, ServeOptions& o) {
+  command
+      .add_option("--kv-cache-ram", o.kv_cache_ram,
+                  "further memory for keys and values of prompts that left --kv-memory (default: "
+                  "none)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  command
+      .add_option("--kv-cache-disk", o.kv_cache_disk,
+                  "room on disk for keys and values of prompts; they are found again after a "
+                  "restart (default: none)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  command
+      .add_option("--kv-cache-dir", o.kv_cache_dir,
+                  "where --kv-cache-disk keeps its files (default: kv in HADAL_HOME)")
+      ->type_name("DIR");
+  for (const auto& [name, seconds] :
+       {std::pair("--kv-cache-ram-seconds", &o.kv_cache_ram_seconds),
+        std::pair("--kv-cache-disk-seconds", &o.kv_cache_disk_seconds)}) {
+    command
+        .add_option(name, *seconds, "forget there what nobody used for so long (default: never)")
+        ->check(CLI::Range(int64_t{0}, kSecondsMax))
+        ->type_name("N");
+  }
+}
+
+}  // namespace
 
 void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("-m,--model", o.model, "a name from `hadal list`, or a path to a .gguf file")
@@ -182,10 +236,9 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
           "memory for keys and values, of running requests and of prefixes kept for later "
           "ones, such as 4GiB (default: what all --parallel requests can fill, at most half "
           "of the machine's)")
-      ->check([](const std::string& text) {
-        return parse_bytes(text).has_value() ? "" : "'" + text + "' is no size such as 4GiB";
-      })
+      ->check(check_size)
       ->type_name("SIZE");
+  add_kv_cache_options(command, o);
   command
       .add_option("--log-level", o.log_level,
                   "debug, info (default: one line per request), warn or error")

@@ -26,7 +26,12 @@ struct ServeOptions {
   int64_t queue_wait = 120;     ///< seconds; 0: for ever
   int64_t latency_target = 50;  ///< milliseconds; 0: none
   std::string kv_type = "f16";
-  std::string kv_memory;  ///< a size; empty: what all requests can fill, within reason
+  std::string kv_memory;             ///< a size; empty: what all requests can fill, within reason
+  std::string kv_cache_ram;          ///< a size; empty: none
+  std::string kv_cache_disk;         ///< a size; empty: none
+  std::string kv_cache_dir;          ///< empty: HADAL_HOME/kv
+  int64_t kv_cache_ram_seconds = 0;  ///< 0: no limit
+  int64_t kv_cache_disk_seconds = 0;
   SpeculationOptions speculation;
   std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for

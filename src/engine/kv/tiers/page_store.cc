@@ -54,6 +54,24 @@ constexpr uint64_t index_of(uint64_t slot) {
 
 }  // namespace
 
+std::vector<std::filesystem::path> page_files(const std::filesystem::path& directory,
+                                              FileLayer& files) {
+  std::vector<std::filesystem::path> out;
+  const auto models = files.list(directory);
+  if (!models.ok()) return out;
+  for (const FileLayer::Listed& model : models.value()) {
+    if (!is_model_directory(model)) continue;
+    const auto segments = files.list(directory / model.name);
+    if (!segments.ok()) continue;
+    for (const FileLayer::Listed& segment : segments.value()) {
+      if (!segment.is_directory && segment_number(segment.name).has_value()) {
+        out.push_back(directory / model.name / segment.name);
+      }
+    }
+  }
+  return out;
+}
+
 struct PageStore::Found {
   segment::Record record;
   uint64_t slot;

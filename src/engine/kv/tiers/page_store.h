@@ -32,6 +32,10 @@ struct PageStoreOptions {
   int64_t seconds = 0;  ///< pages that nobody used for so long go; 0: no limit
 };
 
+/// The segments of all models in a store's directory; empty where there is none.
+std::vector<std::filesystem::path> page_files(const std::filesystem::path& directory,
+                                              FileLayer& files);
+
 /// holds() and touch() are for any thread; the rest is one thread's.
 class PageStore {
  public:

@@ -1,6 +1,7 @@
-#include "engine/kv/tiers/tiered_pages.h"
+#include "engine/tiered_pages.h"
 
 #include "base/log.h"
+#include "engine/kv/kv_cache.h"
 
 namespace hadal {
 namespace {
@@ -26,11 +27,49 @@ std::string random_secret(Env& env) {
 
 }  // namespace
 
-TieredPages::TieredPages(const TieredPagesOptions& options, FileLayer& files, Env& env)
+PageShape kv_page_shape(const KvLayout& layout) {
+  return {kKvPageTokens, layout.bytes_per_token() * static_cast<uint64_t>(kKvPageTokens)};
+}
+
+KeptPages kept_pages(const std::filesystem::path& directory) {
+  KeptPages kept;
+  for (const std::filesystem::path& path : page_files(directory, FileLayer::real())) {
+    std::error_code failed;
+    const uint64_t bytes = std::filesystem::file_size(path, failed);
+    if (failed) continue;
+    kept.bytes += bytes;
+    ++kept.files;
+  }
+  return kept;
+}
+
+Result<uint64_t> clear_kept_pages(const std::filesystem::path& directory) {
+  std::error_code failed;
+  if (!std::filesystem::exists(directory, failed)) return uint64_t{0};
+  FileLayer& files = FileLayer::real();
+  TRY_STATUS(files.make_private_directory(directory));
+  TRY(const FileHandle lock, files.lock(directory / ".lock"));
+  uint64_t bytes = 0;
+  for (const std::filesystem::path& path : page_files(directory, files)) {
+    const uint64_t size = std::filesystem::file_size(path, failed);
+    TRY_STATUS(files.remove(path));
+    if (!failed) bytes += size;
+  }
+  return bytes;
+}
+
+TieredPages::TieredPages(const TieredPagesOptions& options, Env& env, FileLayer& files)
     : disk_(open_disk(options, files, env)),
       ram_({options.shape, options.ram_bytes, options.ram_seconds}, disk_.get(), env),
       fingerprint_((disk_ != nullptr ? disk_->secret() : random_secret(env)) +
                    options.fingerprint) {}
+
+TieredPages::~TieredPages() {
+  note_drain();
+  if (disk_ == nullptr || !draining_) return;
+  ram_.flush();
+  disk_->finish_drain();
+}
 
 void TieredPages::offer(const PageKey& key, std::span<const TokenId> tokens,
                         std::span<const std::byte> bytes, uint32_t hits) {
@@ -71,13 +110,6 @@ void TieredPages::note_drain() {
   draining_ = true;
   ram_.begin_drain();
   if (disk_ != nullptr) disk_->begin_drain(deadline);
-}
-
-void TieredPages::finish_drain() {
-  if (disk_ == nullptr) return;
-  note_drain();
-  ram_.flush();
-  disk_->finish_drain();
 }
 
 TierStats TieredPages::disk_stats() const {

@@ -1,12 +1,10 @@
 #pragma once
 /// TieredPages: memory beside the pool, then a disk, as one PageTier.
 ///
-///   TRY(auto pages, TieredPages::create({.shape = ..., .ram_bytes = ..., ...}, files, env));
-///   Engine engine(model, {.tier = pages.get(), .tier_fingerprint = pages->fingerprint()}, env);
+///   TieredPages pages({.shape = kv_page_shape(model.kv_layout()), .ram_bytes = ...}, env);
+///   Engine engine(model, {.model_fingerprint = pages.fingerprint(), .tier = &pages}, env);
 ///   ...
-///   pages->begin_drain(deadline);   // the engine still offers what its pool holds
-///   engine.reset();
-///   pages->finish_drain();
+///   pages.begin_drain(deadline);  // ends the engine, which offers what its pool holds, then this
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -15,6 +13,7 @@
 
 #include "engine/kv/tiers/disk_tier.h"
 #include "engine/kv/tiers/ram_tier.h"
+#include "kernels/kv_pool.h"
 
 namespace hadal {
 
@@ -30,11 +29,27 @@ struct TieredPagesOptions {
   std::string fingerprint;
 };
 
+/// Of an engine's pages for a model with that layout.
+PageShape kv_page_shape(const KvLayout& layout);
+
+/// The files of pages in a directory, whatever model they are of.
+struct KeptPages {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+};
+/// None where there is no such directory.
+KeptPages kept_pages(const std::filesystem::path& directory);
+/// Removes them; returns the bytes that became free. kUnavailable while a process uses them.
+Result<uint64_t> clear_kept_pages(const std::filesystem::path& directory);
+
 /// The engine's thread alone calls the tier's functions, stats are for all.
 class TieredPages final : public PageTier {
  public:
   /// A disk that cannot be used is told of in the log and does without: only `ram` is left then.
-  TieredPages(const TieredPagesOptions& options, FileLayer& files, Env& env);
+  TieredPages(const TieredPagesOptions& options, Env& env, FileLayer& files = FileLayer::real());
+  /// After a begin_drain(): what is in memory goes to the disk, most reused pages first, until the
+  /// deadline.
+  ~TieredPages() override;
 
   /// For root_key(): the options' fingerprint and the directory's secret, or one of this process.
   const std::string& fingerprint() const { return fingerprint_; }
@@ -49,9 +64,6 @@ class TieredPages final : public PageTier {
   /// Before the engine ends: from now on everything that fits is kept, and an offer may wait for
   /// the disk until `deadline_micros` (Env's monotonic clock). Any thread.
   void begin_drain(int64_t deadline_micros);
-  /// After the engine has ended: what is in memory goes to the disk, most reused pages first.
-  void finish_drain();
-
   TierStats ram_stats() const { return ram_.stats(); }
   TierStats disk_stats() const;
 
