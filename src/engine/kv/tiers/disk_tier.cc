@@ -226,6 +226,7 @@ bool DiskTier::read_one() {
     place->key = key;
     place->wanted = wishes_.front().wanted;
     wishes_.pop_front();
+    wished_.erase(key);
   }
   auto tokens = store_->read(key, place->bytes);
   if (!tokens.ok()) turn_off(tokens.error());
@@ -285,10 +286,11 @@ DiskTier::Staged* DiskTier::find_staged(const PageKey& key) {
 /// A page that fetch() waits for comes first.
 void DiskTier::wish(const PageKey& key, bool wanted) {
   if (find_staged(key) != nullptr) return;
-  const auto it = std::find_if(wishes_.begin(), wishes_.end(),
-                               [&](const Wish& other) { return other.key == key; });
-  if (it != wishes_.end()) {
-    if (!wanted || it->wanted) return;
+  if (!wished_.insert(key).second) {
+    if (!wanted) return;
+    const auto it = std::find_if(wishes_.begin(), wishes_.end(),
+                                 [&](const Wish& other) { return other.key == key; });
+    if (it->wanted) return;
     wishes_.erase(it);
   }
   if (wanted) {
@@ -305,6 +307,7 @@ void DiskTier::turn_off(const Error& error) {
             {{"reason", error.message}, {"consequence", "pages are kept in memory only"}});
   const MutexLock lock(mu_);
   wishes_.clear();
+  wished_.clear();
   quiet_.notify_all();
 }
 

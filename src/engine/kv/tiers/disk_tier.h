@@ -8,7 +8,7 @@
 #include <deque>
 #include <memory>
 #include <thread>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/big_memory.h"
@@ -95,7 +95,8 @@ class DiskTier final : public PageTier {
   CondVar quiet_;  ///< something was done
   std::vector<Staged> reads_ GUARDED_BY(mu_);
   std::vector<Staged> writes_ GUARDED_BY(mu_);
-  std::deque<Wish> wishes_ GUARDED_BY(mu_);     ///< pages to read, in this order
+  std::deque<Wish> wishes_ GUARDED_BY(mu_);  ///< pages to read, in this order
+  std::unordered_set<PageKey, PageKeyHash> wished_ GUARDED_BY(mu_);  ///< their keys
   std::deque<size_t> written_ GUARDED_BY(mu_);  ///< places of writes_ to write, in this order
   std::optional<int64_t> only_older_than_ GUARDED_BY(mu_);
   bool stop_ GUARDED_BY(mu_) = false;

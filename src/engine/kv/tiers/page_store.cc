@@ -500,11 +500,7 @@ void PageStore::remove_segment(SegmentMap::iterator it) {
   }
   std::erase_if(free_, [&](uint64_t slot) { return number_of(slot) == number; });
   const Status status = files_.remove(it->second.path);
-  if (status.ok() || status.error().code == Code::kNotFound) {
-    bytes_ -= it->second.bytes;
-  } else {
-    other_bytes_ += it->second.bytes;
-  }
+  if (status.ok() || status.error().code == Code::kNotFound) bytes_ -= it->second.bytes;
   segments_.erase(it);
 }
 
