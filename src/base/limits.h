@@ -69,22 +69,23 @@ inline constexpr size_t kStopTokenIds = 1024;  // of a request
 inline constexpr size_t kStopIds = 2048;       // with the vocabulary's own ends
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
-inline constexpr int kQueuedRequests = 4096;             // most that may be configured
-inline constexpr int64_t kQueueMicros = 86'400'000'000;  // longest wait to ask for: a day
+inline constexpr int kQueuedRequests = 4096;  // most that may be configured
+inline constexpr int64_t kQueueMicros =
+    86'400'000'000;  // longest wait that may be asked for: a day
 inline constexpr size_t kTenantBytes = 256;
 inline constexpr int kStreamTokens = 1 << 20;
 inline constexpr int kDraftTokens = 16;  // guesses that one step checks for a row
 
 // Pages of keys and values beside the pool.
-inline constexpr int64_t kKvPageTokensMax = 4096;          // of one page
-inline constexpr uint64_t kKvPageBytesMax = 1024 * kMiB;   // of one page
-inline constexpr uint64_t kKvSegmentBytes = 64 * kMiB;  // of a file of pages; more for big caches
-inline constexpr uint32_t kKvSegmentSlots = 4096;       // pages of one file
-inline constexpr uint64_t kKvSegments = 64 * kKiB;      // files of one model
-inline constexpr uint64_t kKvStagingBytes = 64 * kMiB;  // pages on their way to or from a disk,
-inline constexpr uint64_t kKvStagingPagesMin = 4;       // each way, but so many
-inline constexpr uint64_t kKvStagingPages = 256;        // and no more
-inline constexpr size_t kKvPrefetchPages = 4096;        // pages waiting to be read
+inline constexpr int64_t kKvPageTokensMax = 4096;         // of one page
+inline constexpr uint64_t kKvPageBytesMax = 1024 * kMiB;  // of one page
+inline constexpr uint64_t kKvSegmentBytes = 64 * kMiB;    // of a file of pages; more for big caches
+inline constexpr uint32_t kKvSegmentSlots = 4096;         // pages of one file
+inline constexpr uint64_t kKvSegments = 64 * kKiB;        // files of one model
+inline constexpr uint64_t kKvStagingBytes = 64 * kMiB;    // pages on their way to or from a disk,
+inline constexpr uint64_t kKvStagingPagesMin = 4;         // each way, but so many
+inline constexpr uint64_t kKvStagingPages = 256;          // and no more
+inline constexpr size_t kKvPrefetchPages = 4096;          // pages waiting to be read
 inline constexpr uint64_t kKvDiskFreeBytes = 1024 * kMiB;  // that a disk keeps free
 
 // Configuration and catalogues.
