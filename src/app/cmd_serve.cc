@@ -64,15 +64,24 @@ void wait_for_stop_signal() {
 /// The engine as serve sees it.
 class EngineBackend final : public TokenBackend {
  public:
-  explicit EngineBackend(Engine& engine) : engine_(engine) {}
+  /// `pages` may be null.
+  EngineBackend(Engine& engine, const TieredPages* pages) : engine_(engine), pages_(pages) {}
   Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink) override {
     return engine_.submit(std::move(request), std::move(sink));
   }
   void cancel(RequestId id) override { engine_.cancel(id); }
-  EngineStats stats() const override { return engine_.stats(); }
+  EngineStats stats() const override {
+    EngineStats stats = engine_.stats();
+    if (pages_ != nullptr) {
+      stats.ram_tier = pages_->ram_stats();
+      stats.disk_tier = pages_->disk_stats();
+    }
+    return stats;
+  }
 
  private:
   Engine& engine_;
+  const TieredPages* pages_;
 };
 
 /// Bearer key, compared in constant time.
@@ -224,7 +233,7 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
     print_note(fmt::format("warning: memory for keys and values holds a context of {} tokens only",
                            n_ctx));
   }
-  EngineBackend backend(engine);
+  EngineBackend backend(engine, pages.get());
   auto model = describe(loaded, options.alias, n_ctx);
   const ServedModel& served = *model;
   TRY_STATUS(catch_stop_signals());

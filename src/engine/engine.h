@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "engine/drafter.h"
+#include "engine/kv/tiers/counters.h"
 #include "engine/sampling.h"
 #include "model/model.h"
 
@@ -139,6 +140,8 @@ struct EngineStats {
   uint64_t drafted_tokens = 0;     ///< guesses that were checked
   uint64_t accepted_tokens = 0;    ///< guesses that came true
   KvStats kv = {};
+  TierStats ram_tier = {};  ///< as disk_tier filled in by who owns the tiers; bytes_max 0: none
+  TierStats disk_tier = {};
 };
 
 /// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows

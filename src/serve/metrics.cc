@@ -91,6 +91,40 @@ void write_pages(MetricsWriter& out, const KvStats& kv) {
   out.counter("hadal_kv_evictions_total", "Cached pages that made room.", kv.evictions);
 }
 
+/// One sample per tier that there is.
+void write_tiers(MetricsWriter& out, const EngineStats& stats) {
+  struct Metric {
+    std::string_view name, type, help;
+    uint64_t TierStats::*value;
+  };
+  constexpr Metric kMetrics[] = {
+      {"hadal_kv_tier_pages", "gauge", "Pages beside the pool.", &TierStats::pages},
+      {"hadal_kv_tier_bytes", "gauge", "Bytes that they take.", &TierStats::bytes},
+      {"hadal_kv_tier_bytes_max", "gauge", "The budget.", &TierStats::bytes_max},
+      {"hadal_kv_tier_stored_total", "counter", "Pages taken in.", &TierStats::stored},
+      {"hadal_kv_tier_refused_total", "counter", "Pages that promised no reuse.",
+       &TierStats::refused},
+      {"hadal_kv_tier_dropped_total", "counter", "Pages that found no room or a full queue.",
+       &TierStats::dropped},
+      {"hadal_kv_tier_hits_total", "counter", "Pages given back.", &TierStats::hits},
+      {"hadal_kv_tier_misses_total", "counter", "Pages asked for that were gone.",
+       &TierStats::misses},
+      {"hadal_kv_tier_evicted_total", "counter", "Pages that made room.", &TierStats::evicted},
+      {"hadal_kv_tier_expired_total", "counter", "Pages unused for too long.", &TierStats::expired},
+      {"hadal_kv_tier_corrupt_total", "counter", "Pages that were damaged.", &TierStats::corrupt},
+      {"hadal_kv_tier_errors_total", "counter", "Refusals of the disk.", &TierStats::errors}};
+  const std::pair<std::string_view, const TierStats*> tiers[] = {{"ram", &stats.ram_tier},
+                                                                 {"disk", &stats.disk_tier}};
+  if (stats.ram_tier.bytes_max == 0 && stats.disk_tier.bytes_max == 0) return;
+  for (const Metric& metric : kMetrics) {
+    out.head(metric.name, metric.type, metric.help);
+    for (const auto& [name, tier] : tiers) {
+      if (tier->bytes_max == 0) continue;
+      out.sample(metric.name, static_cast<double>(tier->*metric.value), "tier", name);
+    }
+  }
+}
+
 }  // namespace
 
 std::string metrics_text(std::string_view model, const EngineStats& stats) {
@@ -98,6 +132,7 @@ std::string metrics_text(std::string_view model, const EngineStats& stats) {
   write_queue(out, stats);
   write_steps(out, stats);
   write_pages(out, stats.kv);
+  write_tiers(out, stats);
   const double pages = static_cast<double>(stats.kv.pages);
   const double used = pages - static_cast<double>(stats.kv.pages_free);
   out.gauge("vllm:num_requests_running", "As vLLM names it.", stats.running);
