@@ -74,7 +74,9 @@ TieredPages::~TieredPages() {
 void TieredPages::offer(const PageKey& key, std::span<const TokenId> tokens,
                         std::span<const std::byte> bytes, uint32_t hits) {
   note_drain();
-  ram_.offer(key, tokens, bytes, hits);
+  if (!draining_) return ram_.offer(key, tokens, bytes, hits);
+  // What the pool holds at the end was used last: it must not push colder pages to the disk first.
+  if (disk_ != nullptr) disk_->offer(key, tokens, bytes, hits);
 }
 
 bool TieredPages::holds(const PageKey& key) const {
@@ -108,7 +110,6 @@ void TieredPages::note_drain() {
   const int64_t deadline = drain_deadline_micros_;
   if (draining_ || deadline == 0) return;
   draining_ = true;
-  ram_.begin_drain();
   if (disk_ != nullptr) disk_->begin_drain(deadline);
 }
 

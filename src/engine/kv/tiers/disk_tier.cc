@@ -260,20 +260,22 @@ bool DiskTier::write_one() {
   return true;
 }
 
-/// A free place, else the oldest page that nobody has come for; fetch()'s own wishes need not wait
-/// for that.
+/// A free place, else the oldest page that nobody has come for in time. What fetch() waits for
+/// takes the place of the last page that was read ahead: its turn is farthest away.
 DiskTier::Staged* DiskTier::place_for(const Wish& wish) {
   const int64_t abandoned = env_.now_micros() - kAbandonedMicros;
   Staged* oldest = nullptr;
+  Staged* ahead = nullptr;
   for (Staged& place : reads_) {
     if (place.state == Staged::State::kFree) return &place;
     if (place.state == Staged::State::kBusy) continue;
-    const bool may_go = place.since_micros <= abandoned || (wish.wanted && !place.wanted);
-    if (may_go && (oldest == nullptr || place.since_micros < oldest->since_micros)) {
-      oldest = &place;
+    if (place.since_micros <= abandoned) {
+      if (oldest == nullptr || place.since_micros < oldest->since_micros) oldest = &place;
+    } else if (wish.wanted && !place.wanted) {
+      if (ahead == nullptr || place.since_micros > ahead->since_micros) ahead = &place;
     }
   }
-  return oldest;
+  return oldest != nullptr ? oldest : ahead;
 }
 
 DiskTier::Staged* DiskTier::find_staged(const PageKey& key) {

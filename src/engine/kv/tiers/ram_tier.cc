@@ -42,7 +42,7 @@ void RamTier::offer(const PageKey& key, std::span<const TokenId> tokens,
     if (next_ != nullptr) next_->offer(key, tokens, bytes, hits);
     return;
   }
-  if (!draining_ && !gate_.admit(key, hits)) {
+  if (!gate_.admit(key, hits)) {
     ++counters_.refused;
     return;
   }

@@ -32,8 +32,6 @@ class RamTier final : public PageTier {
   Fetch fetch(const PageKey& key, std::span<const TokenId> tokens,
               std::span<std::byte> out) override;
 
-  /// From now on every offer is taken.
-  void begin_drain() { draining_ = true; }
   /// Offers all pages to `next`, those with most reuse first, and is empty then.
   void flush();
   TierStats stats() const { return counters_.snapshot(); }
@@ -59,7 +57,6 @@ class RamTier final : public PageTier {
   mutable ReuseGate gate_;  ///< asking is evidence too
   mutable TierCounters counters_;
   int64_t swept_micros_;
-  bool draining_ = false;
 };
 
 }  // namespace hadal
