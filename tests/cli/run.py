@@ -10,6 +10,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import gguf_files as files
 from harness import BINARY, ROOT, Skip, environment, fails, hadal, main
@@ -552,6 +553,60 @@ def test_packed_cache():
         assert packed_image(home).read_bytes() == whole, "the image was not rebuilt"
         assert hadal("cache", "--clear", home=home).code == 0
         assert packed_image(home) is None
+
+def served(home, port, *options):
+    """A running server with the real model; the caller ends it."""
+    server = subprocess.Popen([BINARY, "serve", "--model", real_model(), "--port", str(port), *options],
+                              env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as reply:
+                if reply.status == 200:
+                    return server
+        except OSError:
+            time.sleep(0.1)
+    server.kill()
+    raise AssertionError("the server does not get ready: " + server.stderr.read())
+
+
+def completion(port, prompt):
+    """Text and cached tokens of a greedy answer."""
+    body = json.dumps({"prompt": prompt, "max_tokens": 16, "temperature": 0}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body,
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        answer = json.load(reply)
+    return answer["choices"][0]["text"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_kv_cache_survives_a_restart():
+    """Another process finds the prompt's keys and values on disk and answers the same; damage costs only time."""
+    port = 18474
+    prompt = "The quick brown fox jumps over the lazy dog. " * 20
+    with tempfile.TemporaryDirectory() as home:
+        answers = []
+        for life in range(3):
+            if life == 2:
+                for path in (pathlib.Path(home) / "hadal" / "kv").glob("*/*.kv"):
+                    whole = bytearray(path.read_bytes())
+                    whole[len(whole) // 2:] = bytes(len(whole) - len(whole) // 2)
+                    path.write_bytes(whole)
+            server = served(home, port, "--kv-cache-disk", "200MB", "--kv-cache-ram", "20MB")
+            try:
+                answers.append(completion(port, prompt))
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+                    assert 'tier="disk"' in reply.read().decode()
+                assert hadal("cache", "--clear", home=home).code == 1, "a running server's pages were cleared"
+            finally:
+                server.send_signal(signal.SIGTERM)
+                assert server.wait(60) == 0, server.stderr.read()
+        assert [text for text, _ in answers] == [answers[0][0]] * 3, answers
+        first, second, third = [cached for _, cached in answers]
+        assert first == 0 and second >= 128 and third < second, answers
+        assert one_object(hadal("cache", "--json", home=home))["kv"]["bytes"] > 0
+        assert hadal("cache", "--clear", home=home).code == 0
+        assert one_object(hadal("cache", "--json", home=home))["kv"]["bytes"] == 0
+
 
 if __name__ == "__main__":
     main([test for name, test in list(globals().items()) if name.startswith("test_")])
