@@ -69,9 +69,8 @@ inline constexpr size_t kStopTokenIds = 1024;  // of a request
 inline constexpr size_t kStopIds = 2048;       // with the vocabulary's own ends
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
-inline constexpr int kQueuedRequests = 4096;  // most that may be configured
-inline constexpr int64_t kQueueMicros =
-    86'400'000'000;  // longest wait that may be asked for: a day
+inline constexpr int kQueuedRequests = 4096;             // most that may be configured
+inline constexpr int64_t kQueueMicros = 86'400'000'000;  // longest wait to ask for: a day
 inline constexpr size_t kTenantBytes = 256;
 inline constexpr int kStreamTokens = 1 << 20;
 inline constexpr int kDraftTokens = 16;  // guesses that one step checks for a row
