@@ -140,7 +140,8 @@ struct EngineStats {
   uint64_t drafted_tokens = 0;     ///< guesses that were checked
   uint64_t accepted_tokens = 0;    ///< guesses that came true
   KvStats kv = {};
-  TierStats ram_tier = {}, disk_tier = {};  ///< filled in by who owns the tiers; bytes_max 0: none
+  TierStats ram_tier = {};  ///< as disk_tier filled in by who owns the tiers; bytes_max 0: none
+  TierStats disk_tier = {};
 };
 
 /// Starts its thread in the constructor; the destructor cancels what runs and joins. Borrows

@@ -170,7 +170,13 @@ void KvCache::offer(NodeId node) {
 
 void KvCache::offer_all() {
   if (tier_ == nullptr) return;
-  tree_.for_each([this](NodeId node) { offer(node); });
+  // A tier may have room for a part: most reused first, and parents before their children.
+  std::vector<NodeId> nodes;
+  tree_.for_each([&](NodeId node) { nodes.push_back(node); });
+  std::reverse(nodes.begin(), nodes.end());
+  std::stable_sort(nodes.begin(), nodes.end(),
+                   [this](NodeId a, NodeId b) { return tree_.hits(a) > tree_.hits(b); });
+  for (const NodeId node : nodes) offer(node);
 }
 
 void KvCache::check_integrity(std::span<const SequenceKv* const> sequences) const {

@@ -32,7 +32,7 @@ class SipHash {
   /// Up to 8 bytes, little-endian.
   static uint64_t load(std::span<const std::byte> bytes) {
     uint64_t word = 0;
-    std::memcpy(&word, bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(&word, bytes.data(), bytes.size());
     return word;
   }
   void absorb(uint64_t word) {

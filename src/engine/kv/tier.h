@@ -48,7 +48,8 @@ class PageTier {
   enum class Fetch : uint8_t { kReady, kPending, kGone };
 
   /// A full page leaves the pool (or the server drains). Copies `bytes` if it takes the page.
-  /// `hits`: how often the prefix was reused. Offer a prefix's last page first: what came last is
+  /// `hits`: how often the prefix was reused. Offer a prefix's last page first (but at the end
+  /// of the server the first one, as there may be room for a part): what came last is
   /// kept longest, and a page without its parents is of no use.
   virtual void offer(const PageKey& key, std::span<const TokenId> tokens,
                      std::span<const std::byte> bytes, uint32_t hits) = 0;

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <tuple>
 
+#include <sys/mman.h>
+
 #include "base/check.h"
 
 namespace hadal {
@@ -13,6 +15,9 @@ constexpr int64_t kMicros = 1'000'000;
 
 /// Budgets' worth of pages that are taken before one of them must have been of use.
 constexpr uint64_t kTrust = 2;
+
+constexpr uint64_t kTouchBytes = uint64_t{2} << 20;        // at once: a huge page
+constexpr uint64_t kTouchAheadBytes = uint64_t{64} << 20;  // before it is needed
 
 }  // namespace
 
@@ -27,6 +32,32 @@ RamTier::RamTier(const RamTierOptions& options, PageTier* next, Env& env)
       swept_micros_(env.now_micros()) {
   CHECK(options.shape.tokens > 0 && options.shape.bytes > 0);
   counters_.bytes_max = options.bytes;
+  if (capacity_ > 0) toucher_ = std::thread([this] { touch_ahead(); });
+}
+
+RamTier::~RamTier() {
+  {
+    const MutexLock lock(mu_);
+    stop_ = true;
+    filled_.notify_one();
+  }
+  if (toucher_.joinable()) toucher_.join();
+}
+
+/// Asks the kernel for memory in front of the pages that come next. Where it does not know how, the
+/// first copy of a page takes its faults itself.
+void RamTier::touch_ahead() {
+  const auto size = static_cast<uint64_t>(memory_.size());
+  for (uint64_t done = 0; done < size;) {
+    {
+      const MutexLock lock(mu_);
+      while (!stop_ && done >= fresh_ * options_.shape.bytes + kTouchAheadBytes) filled_.wait(mu_);
+      if (stop_) return;
+    }
+    const uint64_t bytes = std::min(kTouchBytes, size - done);
+    if (::madvise(memory_.data() + done, bytes, MADV_POPULATE_WRITE) != 0) return;
+    done += bytes;
+  }
 }
 
 void RamTier::offer(const PageKey& key, std::span<const TokenId> tokens,
@@ -110,7 +141,13 @@ std::span<TokenId> RamTier::tokens_of(uint64_t slot) {
 }
 
 uint64_t RamTier::free_slot() {
-  if (free_.empty() && fresh_ < capacity_) return fresh_++;
+  if (free_.empty()) {
+    const MutexLock lock(mu_);
+    if (fresh_ < capacity_) {
+      filled_.notify_one();
+      return fresh_++;
+    }
+  }
   if (free_.empty()) {
     const auto victim = index_.take_victim();
     CHECK(victim.has_value());

@@ -1,10 +1,12 @@
 #pragma once
 /// Pages in memory beside the pool: bounded in bytes and, if wanted, in time.
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "base/big_memory.h"
 #include "base/env.h"
+#include "base/mutex.h"
 #include "engine/kv/tier.h"
 #include "engine/kv/tiers/admission.h"
 #include "engine/kv/tiers/counters.h"
@@ -18,11 +20,13 @@ struct RamTierOptions {
   int64_t seconds = 0;  ///< pages that nobody used for so long go; 0: no limit
 };
 
-/// The engine's thread alone uses it; stats() is for all. Memory is taken as pages come.
+/// The engine's thread alone uses it; stats() is for all. Memory is taken as pages come; a thread
+/// touches it shortly before, so that page faults do not fall on the engine's.
 class RamTier final : public PageTier {
  public:
   /// Pages that make room are offered to `next` (may be null; must outlive this object).
   RamTier(const RamTierOptions& options, PageTier* next, Env& env);
+  ~RamTier() override;
 
   void offer(const PageKey& key, std::span<const TokenId> tokens, std::span<const std::byte> bytes,
              uint32_t hits) override;
@@ -44,6 +48,7 @@ class RamTier final : public PageTier {
   bool is_old(const PageIndex::Entry& entry) const;
   void drop_old();
   void count_pages();
+  void touch_ahead();
 
   const RamTierOptions options_;
   PageTier* const next_;
@@ -52,11 +57,16 @@ class RamTier final : public PageTier {
   BigMemory memory_;
   std::vector<TokenId> tokens_;
   std::vector<uint64_t> free_;
-  uint64_t fresh_ = 0;  ///< slots from here on were never used
   PageIndex index_;
   mutable ReuseGate gate_;  ///< asking is evidence too
   mutable TierCounters counters_;
   int64_t swept_micros_;
+
+  Mutex mu_;
+  CondVar filled_;
+  uint64_t fresh_ GUARDED_BY(mu_) = 0;  ///< slots from here on were never used
+  bool stop_ GUARDED_BY(mu_) = false;
+  std::thread toucher_;
 };
 
 }  // namespace hadal
