@@ -2,11 +2,11 @@
 // prompt in small chunks, and while others join, leave and are cancelled.
 #include "engine/engine.h"
 
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
 
 #include "engine/testing/harness.h"
+#include "models.h"
 
 namespace hadal {
 namespace {
@@ -73,15 +73,12 @@ std::vector<std::vector<TokenId>> together(ForwardModel& model,
 }
 
 void expect_same_alone_and_together(const std::filesystem::path& path) {
-  Result<GgufFile> file = GgufFile::open(path);
-  ASSERT_TRUE(file.ok()) << file.error().text();
-  ThreadPool pool(2);
-  Result<std::unique_ptr<Model>> model = Model::load(file.value(), {}, pool);
-  ASSERT_TRUE(model.ok()) << model.error().text();
-  const auto requests = eight_requests(model.value()->n_vocab());
-  const auto alone = one_by_one(*model.value(), requests);
+  testing::LoadedModel loaded(path);
+  ASSERT_NE(loaded.model, nullptr);
+  const auto requests = eight_requests(loaded.model->n_vocab());
+  const auto alone = one_by_one(*loaded.model, requests);
   for (const int step_tokens : {8, 13, 512}) {
-    const auto mixed = together(*model.value(), requests, step_tokens);
+    const auto mixed = together(*loaded.model, requests, step_tokens);
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(mixed[i], alone[i]) << path << " request " << i << " steps of " << step_tokens;
     }
@@ -130,69 +127,44 @@ Speculated speculated(ForwardModel& model, const std::vector<GenerateRequest>& r
 }
 
 void expect_same_with_guesses(const std::filesystem::path& path, bool copies) {
-  Result<GgufFile> file = GgufFile::open(path);
-  ASSERT_TRUE(file.ok()) << file.error().text();
-  ThreadPool pool(2);
-  Result<std::unique_ptr<Model>> model = Model::load(file.value(), {}, pool);
-  ASSERT_TRUE(model.ok()) << model.error().text();
-  const auto requests = copying_requests(model.value()->n_vocab());
-  const auto alone = one_by_one(*model.value(), requests);
+  testing::LoadedModel loaded(path);
+  ASSERT_NE(loaded.model, nullptr);
+  const auto requests = copying_requests(loaded.model->n_vocab());
+  const auto alone = one_by_one(*loaded.model, requests);
   for (const int max_batch : {1, 4}) {
-    const Speculated got = speculated(*model.value(), requests, max_batch, make_ngram_drafter());
+    const Speculated got = speculated(*loaded.model, requests, max_batch, make_ngram_drafter());
     EXPECT_EQ(got.ids, alone) << path;
     EXPECT_GE(got.stats.accepted_tokens, copies ? 10u : 0u);
   }
   // A model that drafts for itself is always right, sampled or not.
-  Result<std::unique_ptr<Model>> same = Model::load(file.value(), {}, pool);
-  ASSERT_TRUE(same.ok());
+  const std::unique_ptr<Model> same = loaded.load();
+  ASSERT_NE(same, nullptr);
   const ModelDrafterOptions options = {
-      .n_vocab = model.value()->n_vocab(), .n_ctx = 128, .rows = 4, .cost_per_token = 0.01};
-  const Speculated got =
-      speculated(*model.value(), requests, 4, make_model_drafter(*same.value(), options));
+      .n_vocab = loaded.model->n_vocab(), .n_ctx = 128, .rows = 4, .cost_per_token = 0.01};
+  const Speculated got = speculated(*loaded.model, requests, 4, make_model_drafter(*same, options));
   EXPECT_EQ(got.ids, alone) << path;
   EXPECT_GT(got.stats.drafted_tokens, 0u);
   EXPECT_EQ(got.stats.accepted_tokens, got.stats.drafted_tokens) << path;
 }
 
 TEST(EngineGolden, TinyModelsGiveTheSameTokensAloneAndInABatch) {
-  const std::filesystem::path folder = HADAL_SOURCE_DIR "/tests/golden/tiny";
-  int models = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".gguf") continue;
-    ++models;
-    expect_same_alone_and_together(entry.path());
-  }
-  EXPECT_GE(models, 3);
+  for (const auto& path : testing::tiny_models()) expect_same_alone_and_together(path);
 }
 
 // Goal: guesses, of the n-gram drafter or a model, never change a token.
 TEST(EngineGolden, TinyModelsGiveTheSameTokensWithGuesses) {
-  const std::filesystem::path folder = HADAL_SOURCE_DIR "/tests/golden/tiny";
-  int models = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".gguf") continue;
-    ++models;
-    expect_same_with_guesses(entry.path(), false);
-  }
-  EXPECT_GE(models, 3);
+  for (const auto& path : testing::tiny_models()) expect_same_with_guesses(path, false);
 }
 
 TEST(EngineGolden, StarterModelGivesTheSameTokensWithGuesses) {
-  const char* path = std::getenv("HADAL_TEST_MODEL");
-  if (path == nullptr || *path == '\0') {
-    GTEST_SKIP() << "SKIPPED: HADAL_TEST_MODEL names no file, so speculation is not checked with "
-                    "real weights; `python3 tools/fetch_test_data.py` brings one, ./test names it";
-  }
+  const std::filesystem::path path = testing::starter_model();
+  if (path.empty()) GTEST_SKIP() << testing::no_starter_model("speculation");
   expect_same_with_guesses(path, true);
 }
 
 TEST(EngineGolden, StarterModelGivesTheSameTokensAloneAndInABatch) {
-  const char* path = std::getenv("HADAL_TEST_MODEL");
-  if (path == nullptr || *path == '\0') {
-    GTEST_SKIP()
-        << "SKIPPED: HADAL_TEST_MODEL names no file, so the engine is not checked with real "
-           "weights; `python3 tools/fetch_test_data.py` brings one, ./test names it";
-  }
+  const std::filesystem::path path = testing::starter_model();
+  if (path.empty()) GTEST_SKIP() << testing::no_starter_model("the batch");
   expect_same_alone_and_together(path);
 }
 

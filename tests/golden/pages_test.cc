@@ -1,11 +1,11 @@
 // Goal: with real weights too, a request gets the same tokens whether its prompt is computed, found
 // in the prefix cache, or computed again after it was parked for want of pages.
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
 
 #include "engine/engine.h"
 #include "engine/testing/harness.h"
+#include "models.h"
 
 namespace hadal {
 namespace {
@@ -67,12 +67,9 @@ Outcome together(ForwardModel& model, const std::vector<GenerateRequest>& reques
 
 void expect_same_from_everywhere(const std::filesystem::path& path) {
   SCOPED_TRACE(path);
-  Result<GgufFile> file = GgufFile::open(path);
-  ASSERT_TRUE(file.ok()) << file.error().text();
-  ThreadPool pool(2);
-  Result<std::unique_ptr<Model>> loaded = Model::load(file.value(), {}, pool);
-  ASSERT_TRUE(loaded.ok()) << loaded.error().text();
-  ForwardModel& model = *loaded.value();
+  testing::LoadedModel loaded(path);
+  ASSERT_NE(loaded.model, nullptr);
+  ForwardModel& model = *loaded.model;
   const std::vector<GenerateRequest> requests = three_requests(model.n_vocab());
   std::vector<std::vector<TokenId>> alone;
   for (const GenerateRequest& request : requests) {
@@ -97,18 +94,13 @@ void expect_same_from_everywhere(const std::filesystem::path& path) {
 
 TEST(PagesGolden, TinyModelsGiveTheSameTokensFromEverywhere) {
   for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf"}) {
-    expect_same_from_everywhere(std::filesystem::path(HADAL_SOURCE_DIR "/tests/golden/tiny") /
-                                name);
+    expect_same_from_everywhere(testing::tiny_model(name));
   }
 }
 
 TEST(PagesGolden, StarterModelGivesTheSameTokensFromEverywhere) {
-  const char* path = std::getenv("HADAL_TEST_MODEL");
-  if (path == nullptr || *path == '\0') {
-    GTEST_SKIP() << "SKIPPED: HADAL_TEST_MODEL names no file, so the prefix cache is not checked "
-                    "with real weights; `python3 tools/fetch_test_data.py` brings one, ./test "
-                    "names it";
-  }
+  const std::filesystem::path path = testing::starter_model();
+  if (path.empty()) GTEST_SKIP() << testing::no_starter_model("the prefix cache");
   expect_same_from_everywhere(path);
 }
 

@@ -1,12 +1,12 @@
 // Goal: with real weights too, a request gets the same tokens whether its keys and values are
 // computed, come from memory beside the pool, or from the files that another process left.
-#include <cstdlib>
 #include <filesystem>
 
 #include "engine/engine.h"
 #include "engine/testing/harness.h"
 #include "engine/testing/kv_pages.h"
 #include "engine/tiered_pages.h"
+#include "models.h"
 
 namespace hadal {
 namespace {
@@ -64,12 +64,9 @@ std::vector<Answer> live(ForwardModel& model, const std::filesystem::path& direc
 
 void expect_same_from_tiers(const std::filesystem::path& path) {
   SCOPED_TRACE(path);
-  Result<GgufFile> file = GgufFile::open(path);
-  ASSERT_TRUE(file.ok()) << file.error().text();
-  ThreadPool pool(2);
-  Result<std::unique_ptr<Model>> loaded = Model::load(file.value(), {}, pool);
-  ASSERT_TRUE(loaded.ok()) << loaded.error().text();
-  Model& model = *loaded.value();
+  testing::LoadedModel loaded(path);
+  ASSERT_NE(loaded.model, nullptr);
+  Model& model = *loaded.model;
   std::vector<GenerateRequest> requests;
   for (const int number : {0, 1, 2, 0, 1, 2}) {
     requests.push_back(request_of(number, model.n_vocab()));
@@ -93,17 +90,14 @@ void expect_same_from_tiers(const std::filesystem::path& path) {
 
 TEST(TiersGolden, TinyModelsGiveTheSameTokensFromTiers) {
   for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf"}) {
-    expect_same_from_tiers(std::filesystem::path(HADAL_SOURCE_DIR "/tests/golden/tiny") / name);
+    expect_same_from_tiers(testing::tiny_model(name));
   }
 }
 
 TEST(TiersGolden, StarterModelGivesTheSameTokensFromTiers) {
-  const char* path = std::getenv("HADAL_TEST_MODEL");
-  if (path == nullptr || *path == '\0') {
-    GTEST_SKIP() << "SKIPPED: HADAL_TEST_MODEL names no file, so keys and values from memory and "
-                    "disk are not checked with real weights; `python3 tools/fetch_test_data.py` "
-                    "brings one, ./test names it";
-  }
+  const std::filesystem::path path = testing::starter_model();
+  if (path.empty())
+    GTEST_SKIP() << testing::no_starter_model("the way of keys and values through memory and disk");
   expect_same_from_tiers(path);
 }
 
