@@ -453,7 +453,8 @@ def test_chat_on_a_terminal():
         terminal.expect("> ")
         terminal.send("\x04")
         assert terminal.wait() == 0
-        assert json.loads(saved.read_text())["messages"][0]["content"] == "你好"
+        first = json.loads(saved.read_text())["messages"][0]["content"]
+        assert first == "你好", repr(first)
 
         terminal = Terminal("chat", "--model", MODEL, "-n", "3", home=home)
         terminal.expect("> ")
@@ -462,7 +463,8 @@ def test_chat_on_a_terminal():
         terminal.expect("> ")
         terminal.send(f"/save {saved}\n/exit\n")
         assert terminal.wait() == 0
-        assert json.loads(saved.read_text())["messages"][0]["content"] == "你好"
+        first = json.loads(saved.read_text())["messages"][0]["content"]
+        assert first == "你好", repr(first)
 
 
 def test_chat_interrupt_stops_the_answer():
