@@ -11,8 +11,8 @@
 // - A pass of the model takes the next token of every answer, then tokens of prompts in the order of
 //   slots, `batch` together (continuous batching). Flash attention where the library has it; keys and
 //   values in F16.
-// - POST /v1/completions (text or token ids; greedy; stream, max_tokens, ignore_eos, stream_options),
-//   GET /health.
+// - POST /v1/completions (text or token ids; greedy; stream, max_tokens, ignore_eos),
+//   POST /tokenize, GET /health.
 //
 // Batches and samplers are called directly (`_ctx`, `_sampler`: internal to the package, hence the
 // fixed version), because the package's own queue does more than llama-server does per token.
@@ -153,9 +153,10 @@ async function run() {
 
 const head = () => `{"object":"text_completion","model":"llama.cpp","choices":`;
 
+const tokenize = (text) => Array.from(model._model.tokenize(text, true));
+
 function answer(body, reply) {
-  const prompt = typeof body.prompt === "string"
-    ? Array.from(model._model.tokenize(body.prompt, true)) : body.prompt;
+  const prompt = typeof body.prompt === "string" ? tokenize(body.prompt) : body.prompt;
   if (!Array.isArray(prompt) || prompt.length === 0 || prompt.length >= positions) {
     reply.writeHead(400, {"content-type": "application/json"});
     reply.end(JSON.stringify({error: {message: "the prompt does not fit"}}));
@@ -195,7 +196,7 @@ createServer((request, reply) => {
     reply.end("{}");
     return;
   }
-  if (request.method !== "POST" || request.url !== "/v1/completions") {
+  if (request.method !== "POST" || !["/v1/completions", "/tokenize"].includes(request.url)) {
     reply.writeHead(404);
     reply.end();
     return;
@@ -204,7 +205,9 @@ createServer((request, reply) => {
   request.on("data", (piece) => pieces.push(piece));
   request.on("end", () => {
     try {
-      answer(JSON.parse(Buffer.concat(pieces).toString("utf8")), reply);
+      const body = JSON.parse(Buffer.concat(pieces).toString("utf8"));
+      if (request.url === "/tokenize") reply.end(JSON.stringify({tokens: tokenize(body.content)}));
+      else answer(body, reply);
     } catch (problem) {
       reply.writeHead(400);
       reply.end(String(problem));

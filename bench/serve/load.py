@@ -89,32 +89,41 @@ async def body_lines(reader, chunked):
         else:
             data = await reader.read(65536)
         if not data:
-            return
+            break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             yield line
+    if rest:
+        yield rest
+
+
+async def post(url, path, body):
+    """Lines of the answer's body, and the connection, which the caller closes. ValueError unless 200."""
+    parts = urllib.parse.urlsplit(url)
+    data = json.dumps(body).encode()
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    writer.write(f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                 f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+                 "Connection: close\r\n\r\n".encode() + data)
+    status = (await reader.readline()).split(b" ")[1:2]
+    chunked = False
+    while (line := (await reader.readline()).strip().lower()):
+        chunked = chunked or line == b"transfer-encoding: chunked"
+    if status != [b"200"]:
+        problem = (await reader.read(300)).decode(errors="replace")
+        writer.close()
+        raise ValueError(f"status {status}: {problem}")
+    return body_lines(reader, chunked), writer
 
 
 async def complete(url, ask, answer, clock):
     """Sends `ask` and fills `answer` in. Failures go to answer.error."""
-    parts = urllib.parse.urlsplit(url)
     writer = None
     try:
-        body = json.dumps({"prompt": ask.prompt, "max_tokens": ask.max_tokens,
-                           "temperature": 0, "ignore_eos": True, "stream": True,
-                           "stream_options": {"include_usage": True}}).encode()
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        writer.write(f"POST {parts.path.rstrip('/')}/v1/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                     f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                     "Connection: close\r\n\r\n".encode() + body)
-        status = (await reader.readline()).split(b" ")[1:2]
-        chunked = False
-        while (line := (await reader.readline()).strip().lower()):
-            chunked = chunked or line == b"transfer-encoding: chunked"
-        if status != [b"200"]:
-            answer.error = f"status {status}: {(await reader.read(300)).decode(errors='replace')}"
-            return
-        async for line in body_lines(reader, chunked):
+        body = {"prompt": ask.prompt, "max_tokens": ask.max_tokens, "temperature": 0, "ignore_eos": True,
+                "stream": True, "stream_options": {"include_usage": True}}
+        lines, writer = await post(url, "/v1/completions", body)
+        async for line in lines:
             if line.startswith(b"data: {"):
                 take_event(json.loads(line[6:]), answer, clock())
         if answer.output_tokens == 0:
@@ -168,6 +177,19 @@ class Words:
                     break
             out += piece
         return out
+
+
+async def exact(url, words, tokens):
+    """A prompt of exactly so many ids; of a text the server tells them (POST /tokenize)."""
+    ids = []
+    while len(ids) < tokens:
+        piece = words.take(tokens)
+        if not words.ids:
+            lines, writer = await post(url, "/tokenize", {"content": piece})
+            piece = json.loads(b"".join([line async for line in lines]))["tokens"]
+            writer.close()
+        ids += piece
+    return ids[:tokens]
 
 
 def session(kind, options, own, shared):
@@ -260,8 +282,8 @@ async def arrival(options):
         await asyncio.sleep(0.02)
     calm = max(reader.events[15] for reader in readers)
     await asyncio.sleep(options.calm_s)
+    prompt = await exact(options.url, words, options.long)
     late = Answer(options.clients, "long", clock())
-    prompt = words.take(options.long)
     await complete(options.url, Ask("long", prompt, 1), late, clock)
     await asyncio.sleep(0.2)
     ended = sum(task.done() for task in tasks)
@@ -285,20 +307,22 @@ async def arrival(options):
 
 async def prefix(options):
     """Times to the first token of new prompts, and of those that share nine tenths with one before."""
-    words = Words(options, "prefix")
+    begins, ends = Words(options, "prefix"), Words(options, f"prefix {options.ends}")
     clock = new_clock()
     cold, warm, hits = [], [], []
     for _ in range(options.repeat):
-        begin = words.take(options.long * 9 // 10)
+        begin = await exact(options.url, begins, options.long * 9 // 10)
         for times in (cold, warm):
+            prompt = begin + await exact(options.url, ends, options.long // 10)
             answer = Answer(0, "prefix", clock())
-            await complete(options.url, Ask("prefix", begin + words.take(options.long // 10), 1), answer, clock)
+            await complete(options.url, Ask("prefix", prompt, 1), answer, clock)
             if answer.error:
                 raise SystemExit(answer.error)
             times.append(answer.ttft())
-        hits.append(answer.cached_tokens / answer.prompt_tokens)
+            hits.append(answer.cached_tokens / answer.prompt_tokens)
     middle = lambda values: quantile(values, 0.5)
-    return {"cold_ttft": middle(cold), "warm_ttft": middle(warm), "hit": middle(hits),
+    return {"cold_ttft": middle(cold), "warm_ttft": middle(warm), "cold_hit": middle(hits[::2]),
+            "hit": middle(hits[1::2]),
             "ratio": middle([w / c for w, c in zip(warm, cold)])}
 
 
@@ -388,6 +412,7 @@ def parser():
     out.add_argument("--reader-tokens", type=int, default=2000, help="arrival: an answer's length")
     out.add_argument("--calm-s", type=float, default=2.0, help="arrival: seconds before the long prompt")
     out.add_argument("--repeat", type=int, default=5, help="prefix: pairs")
+    out.add_argument("--ends", type=int, default=1, help="prefix: other ends to the same beginnings")
     out.add_argument("--name", default="server", help="sweep: the name in the plot")
     out.add_argument("--csv", help="a row per request")
     out.add_argument("--json", help="the summary")
