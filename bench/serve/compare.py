@@ -149,7 +149,8 @@ def run_turn(args, turn, engines, results):
     for name in engines:
         if "mixed" in args.scenarios:
             for clients in args.clients:
-                make = lambda url: load_options(args, "closed", url, turn, clients=clients, turns=args.turns_of(clients))
+                make = lambda url: load_options(args, "closed", url, turn, clients=clients,
+                                                turns=args.turns * (3 if clients == 1 else 1))
                 keep(f"mixed {clients}", name, measure(name, args, clients, args.context, make))
         if "arrival" in args.scenarios:
             make = lambda url: load_options(args, "arrival", url, turn, clients=args.readers, long=args.long)
@@ -221,7 +222,8 @@ def main():
     cli.add_argument("--scenarios", default="mixed,arrival,prefix", help=", ".join(SCENARIOS))
     cli.add_argument("--clients", default="1,8,32")
     cli.add_argument("--rounds", type=int, default=3, help="turns of each server")
-    cli.add_argument("--turns", type=int, default=4, help="requests of each client; a single one sends three times as many")
+    cli.add_argument("--turns", type=int, default=4,
+                     help="requests of each client; a single one sends three times as many")
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--context", type=int, default=4096, help="tokens per client")
     cli.add_argument("--batch", type=int, default=512, help="llama.cpp: tokens of a pass")
@@ -239,7 +241,6 @@ def main():
     args.scenarios = args.scenarios.split(",")
     if unknown := set(args.scenarios) - set(SCENARIOS):
         cli.error(f"no such scenario: {', '.join(unknown)}")
-    args.turns_of = lambda clients: args.turns * (3 if clients == 1 else 1)
     engines = (["llama.cpp"] if args.peer else []) + ["Hadal"]
     results = {}
     for turn in range(args.rounds):

@@ -151,7 +151,7 @@ async function run() {
   }
 }
 
-const head = () => `{"object":"text_completion","model":"llama.cpp","choices":`;
+const kHead = `{"object":"text_completion","model":"llama.cpp","choices":`;
 
 const tokenize = (text) => Array.from(model._model.tokenize(text, true));
 
@@ -173,15 +173,16 @@ function answer(body, reply) {
     emit(piece) {
       whole += piece;
       if (!stream || piece === "") return;
-      reply.write(`data: ${head()}[{"index":0,"text":${JSON.stringify(piece)},"finish_reason":null}]}\n\n`);
+      reply.write(`data: ${kHead}[{"index":0,"text":${JSON.stringify(piece)},"finish_reason":null}]}\n\n`);
     },
     finish(reason) {
       if (stream) {
-        reply.write(`data: ${head()}[{"index":0,"text":"","finish_reason":"${reason}"}]}\n\n`);
-        reply.end(`data: ${head()}[],"usage":${JSON.stringify(usage(request))}}\n\ndata: [DONE]\n\n`);
+        reply.write(`data: ${kHead}[{"index":0,"text":"","finish_reason":"${reason}"}]}\n\n`);
+        reply.end(`data: ${kHead}[],"usage":${JSON.stringify(usage(request))}}\n\ndata: [DONE]\n\n`);
       } else {
         reply.setHeader("content-type", "application/json");
-        reply.end(`${head()}[{"index":0,"text":${JSON.stringify(whole)},"finish_reason":"${reason}"}],"usage":${JSON.stringify(usage(request))}}`);
+        const choice = {index: 0, text: whole, finish_reason: reason};
+        reply.end(`${kHead}[${JSON.stringify(choice)}],"usage":${JSON.stringify(usage(request))}}`);
       }
     },
   };

@@ -286,6 +286,8 @@ async def arrival(options):
     late = Answer(options.clients, "long", clock())
     await complete(options.url, Ask("long", prompt, 1), late, clock)
     await asyncio.sleep(0.2)
+    if late.error:
+        raise SystemExit(late.error)
     ended = sum(task.done() for task in tasks)
     for task in tasks:
         task.cancel()
@@ -294,10 +296,10 @@ async def arrival(options):
     def gaps(begin, end):
         return [b - a for r in readers for a, b in zip(r.events, r.events[1:]) if b > begin and a < end]
 
-    before = gaps(readers[0].first if not calm else calm, late.arrival)
+    before = gaps(calm, late.arrival)
     during = gaps(late.arrival, late.first)
     tokens = sum(late.arrival <= event < late.first for r in readers for event in r.events)
-    return {"long_tokens": late.prompt_tokens, "long_ttft": late.ttft(), "error": late.error,
+    return {"long_tokens": late.prompt_tokens, "long_ttft": late.ttft(),
             "before_p50": quantile(before, 0.5), "before_p99": quantile(before, 0.99),
             "during_p50": quantile(during, 0.5), "during_p99": quantile(during, 0.99),
             "during_max": max(during, default=0.0),
