@@ -57,7 +57,7 @@ TEST(ShareBudget, NeverMoreThanAskedAndNothingWasted) {
   }
 }
 
-constexpr EngineOptions kOptions = {.max_step_tokens = 512, .step_target_micros = 50'000};
+const EngineOptions kOptions = {.max_step_tokens = 512, .step_target_micros = 50'000};
 constexpr DecodeLoad kWaiting = {.rows = 4, .reads = 4000, .someone_waits = true};
 
 /// 1 ms a step and a prompt token, 2 ms a decoding row, as `scale` says.
