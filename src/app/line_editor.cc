@@ -152,8 +152,8 @@ LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line)
 
 LineEditor::Event LineEditor::read_piece(std::string& line) {
   if (state_->edit != nullptr) {
-    // Before the prompt is seen: what is typed between it and libedit's own switch would be edited by
-    // the terminal, byte by byte.
+    // Before the prompt is seen: what is typed between it and libedit's own switch would be edited
+    // by the terminal, byte by byte.
     el_set(state_->edit, EL_PREP_TERM, 1);
     int count = 0;
     const char* text = el_gets(state_->edit, &count);
