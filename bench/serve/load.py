@@ -156,18 +156,19 @@ def take_event(event, answer, now):
 class Words:
     """Pieces of text (or of ids) of about so many tokens; a generator of its own per client."""
 
-    def __init__(self, options, name):
+    def __init__(self, options, name, texts=("english", "chinese", "code"), weights=(6, 2, 2)):
         self.random = random.Random(f"{options.seed} {name}")
         self.ids = options.ids
         folder = ROOT / "tests/golden/text"
-        self.texts = [(folder / f"{name}.txt").read_text("utf-8") for name in ("english", "chinese", "code")]
+        self.texts = [(folder / f"{name}.txt").read_text("utf-8") for name in texts]
+        self.weights = weights
 
     def take(self, tokens):
         if self.ids:
             return [self.random.randrange(1000, self.ids) for _ in range(tokens)]
         out, left = "", float(tokens)
         while left > 0:
-            text = self.random.choices(self.texts, (6, 2, 2))[0]
+            text = self.random.choices(self.texts, self.weights)[0]
             begin = self.random.randrange(len(text))
             piece = f"\n{self.random.randrange(1000)}. {text[begin:begin + 200]}"
             for i, letter in enumerate(piece):
@@ -270,8 +271,9 @@ async def open_loop(options, rate):
 
 
 async def arrival(options):
-    """Readers of long answers, and a long prompt that comes in between."""
-    words = Words(options, "arrival")
+    """Readers of long answers, and a long prompt that comes in between. All English: a character
+    that takes three tokens would look like a gap of three."""
+    words = Words(options, "arrival", ("english",), (1,))
     clock = new_clock()
     readers = [Answer(i, "reader", clock()) for i in range(options.clients)]
     tasks = [asyncio.create_task(complete(options.url, Ask("reader", words.take(100), options.reader_tokens),
