@@ -152,8 +152,9 @@ class Sequences {
   TokenId last_ = 0;  ///< each step's ids follow from the last one's logits, as in earnest
 };
 
-Status measure(Sequences& sequences, Model& model, const BenchmarkOptions& options,
+Status measure(Sequences& sequences, LoadedModel& loaded, const BenchmarkOptions& options,
                Benchmark& out) {
+  Model& model = *loaded.model;
   TRY_STATUS(sequences.prefill(0, std::min(kWarmUpTokens, sequences.prompt_end())));
   TRY_STATUS(sequences.fill_depth());
   Stopwatch prefill(model, out.prefill);
@@ -166,7 +167,11 @@ Status measure(Sequences& sequences, Model& model, const BenchmarkOptions& optio
   TRY_STATUS(sequences.decode_step(options.batch, sequences.prompt_end()));  // warms up
   TRY_STATUS(batch_decode.time(options.batch * options.decode_tokens,
                                [&] { return sequences.decode(options.batch); }));
-  out.bounds.clock_ghz = measure_clock_ghz();
+  out.memory = process_memory();  // reading half a gigabyte for the bound is not the model's
+  out.bounds = {.read_gbps = measure_read_gbps(*loaded.pool),
+                .mac_gps = measure_mac_gps(*loaded.pool),
+                .clock_ghz = measure_clock_ghz(),
+                .threads = loaded.pool->size()};
   prefill.finish(out.bounds);
   decode.finish(out.bounds);
   batch_decode.finish(out.bounds);
@@ -217,11 +222,8 @@ Status compute_first_token(LoadedModel& loaded) {
 
 Result<Benchmark> run_benchmark(LoadedModel& loaded, const BenchmarkOptions& options) {
   Benchmark out;
-  out.bounds.threads = loaded.pool->size();
-  out.bounds.read_gbps = measure_read_gbps(*loaded.pool);
-  out.bounds.mac_gps = measure_mac_gps(*loaded.pool);
   Sequences sequences(*loaded.model, options);
-  TRY_STATUS(measure(sequences, *loaded.model, options, out));
+  TRY_STATUS(measure(sequences, loaded, options, out));
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 /// Speed of a loaded model next to the bounds of the machine.
 #include "app/app.h"
+#include "app/process_stats.h"
 #include "model/profile.h"
 
 namespace hadal {
@@ -48,9 +49,10 @@ struct Phase {
 
 struct Benchmark {
   MachineBounds bounds;
-  Phase prefill;       ///< the prompt in one go
-  Phase decode;        ///< one sequence, after the prompt
-  Phase batch_decode;  ///< all sequences together, after a shared prompt
+  ProcessMemory memory;  ///< after all phases, before the bounds are measured
+  Phase prefill;         ///< the prompt in one go
+  Phase decode;          ///< one sequence, after the prompt
+  Phase batch_decode;    ///< all sequences together, after a shared prompt
 };
 
 /// Runs on ids that are spread over the vocabulary; what they mean has no influence on the time.

@@ -73,7 +73,7 @@ json::array profile_json(const Profile& profile, const MachineBounds& bounds) {
 
 void print_benchmark_json(const LoadedModel& model, const Benchmark& b, const BenchOptions& options,
                           double load_ms) {
-  const ProcessMemory memory = process_memory();
+  const ProcessMemory& memory = b.memory;
   json::object out = {{"model", model.name},
                       {"threads", model.pool->size()},
                       {"prefill_tps", b.prefill.tps},
@@ -125,10 +125,9 @@ void print_profile(const char* name, const Phase& phase, const MachineBounds& bo
 
 void print_benchmark(const LoadedModel& model, const Benchmark& b, const BenchOptions& options,
                      double load_ms) {
-  const ProcessMemory memory = process_memory();
   print_out(fmt::format("{}: {}, {} threads at {:.2f} GHz, loaded in {:.0f} ms, peak memory {}\n",
                         model.name, human_bytes(model.file->file_bytes()), b.bounds.threads,
-                        b.bounds.clock_ghz, load_ms, human_bytes(memory.peak)));
+                        b.bounds.clock_ghz, load_ms, human_bytes(b.memory.peak)));
   print_out(fmt::format("bounds measured: {:.1f} GB/s read, {:.0f} G 8-bit multiply-adds/s\n",
                         b.bounds.read_gbps, b.bounds.mac_gps));
   print_out(fmt::format("{:<20}{:>10}{:>12}{:>8}{:>8}{:>12}{:>8}\n", "", "tokens/s", "read/token",
