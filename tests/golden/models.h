@@ -15,7 +15,8 @@ namespace hadal::testing {
 
 /// A file, loaded. Failures are the test's: `model` is null then.
 struct LoadedModel {
-  explicit LoadedModel(const std::filesystem::path& path) {
+  explicit LoadedModel(const std::filesystem::path& path, const LoadOptions& how = {})
+      : options(how) {
     Result<GgufFile> opened = GgufFile::open(path);
     EXPECT_TRUE(opened.ok()) << opened.error().text();
     if (!opened.ok()) return;
@@ -24,11 +25,12 @@ struct LoadedModel {
   }
   /// Once more, from the same file.
   std::unique_ptr<Model> load() {
-    Result<std::unique_ptr<Model>> loaded = Model::load(*file, {}, pool);
+    Result<std::unique_ptr<Model>> loaded = Model::load(*file, options, pool);
     EXPECT_TRUE(loaded.ok()) << loaded.error().text();
     return loaded.ok() ? std::move(loaded).value() : nullptr;
   }
 
+  LoadOptions options;
   ThreadPool pool{2};
   std::unique_ptr<GgufFile> file;
   std::unique_ptr<Model> model;

@@ -65,9 +65,9 @@ Outcome together(ForwardModel& model, const std::vector<GenerateRequest>& reques
   return out;
 }
 
-void expect_same_from_everywhere(const std::filesystem::path& path) {
+void expect_same_from_everywhere(const std::filesystem::path& path, const LoadOptions& how = {}) {
   SCOPED_TRACE(path);
-  testing::LoadedModel loaded(path);
+  testing::LoadedModel loaded(path, how);
   ASSERT_NE(loaded.model, nullptr);
   ForwardModel& model = *loaded.model;
   const std::vector<GenerateRequest> requests = three_requests(model.n_vocab());
@@ -95,6 +95,13 @@ void expect_same_from_everywhere(const std::filesystem::path& path) {
 TEST(PagesGolden, TinyModelsGiveTheSameTokensFromEverywhere) {
   for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf"}) {
     expect_same_from_everywhere(testing::tiny_model(name));
+  }
+}
+
+// Goal: the same where keys and values are rounded, and blocks of them share scales.
+TEST(PagesGolden, RoundedKeysAndValuesGiveTheSameTokensFromEverywhere) {
+  for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf"}) {
+    expect_same_from_everywhere(testing::tiny_model(name), {.kv_type = KvType::kQ8_0});
   }
 }
 
