@@ -125,6 +125,7 @@ struct ThreadPool::State {
   std::atomic<uint32_t> caller_asleep{0};
   alignas(64) std::atomic<bool> stopping{false};
   const FunctionRef<void(int)>* body = nullptr;  ///< fixed while the job is open or has members
+  uint32_t job_generation = 0;  ///< of that job, which announces it; likewise fixed
   std::vector<std::thread> threads;
   std::vector<Range> ranges;
   std::vector<int> nodes;  ///< per worker
@@ -154,6 +155,7 @@ struct ThreadPool::State {
   void open(const FunctionRef<void(int)>& job) {
     DCHECK(members.load() == kClosed);
     body = &job;
+    job_generation = generation.load() + 1;
     members.store(0);
     announce();
   }
@@ -173,13 +175,14 @@ struct ThreadPool::State {
   void work(int worker) {
     uint32_t seen = 0;
     while (true) {
-      await(generation, workers_asleep, spin, [&](uint32_t now) { return now != seen; });
+      await(generation, workers_asleep, spin,
+            [&](uint32_t now) { return static_cast<int32_t>(now - seen) > 0; });
       seen = generation.load(std::memory_order_acquire);
       if (stopping.load(std::memory_order_acquire)) return;
       if (!join()) continue;
-      // A late worker may have joined the job after the one it saw announced. The generation stands
-      // still while a job has members.
-      seen = generation.load();
+      // A late worker may have joined the job after the one it saw announced, even before that is
+      // announced itself. Either way it must not join it again.
+      seen = job_generation;
       (*body)(worker);
       if (working.load() > 0 && working.fetch_sub(1) == 1 && caller_asleep.load() > 0) {
         futex_wake_all(working);
