@@ -31,9 +31,9 @@ Result<std::string> model_digest(const GgufFile& file, const Settings& settings)
 Result<std::string> fingerprint(const LoadedModel& loaded, const Settings& settings) {
   TRY(const std::string digest, model_digest(*loaded.file, settings));
   const KvLayout layout = loaded.model->kv_layout();
-  return fmt::format("{} {} {} layers={} heads={} width={} type={}", digest, HADAL_VERSION,
+  return fmt::format("{} {} {} layers={} heads={} width={} type={} extra={}", digest, HADAL_VERSION,
                      isa_name(current_isa()), layout.n_layers, layout.n_kv_heads, layout.d_head,
-                     static_cast<int>(layout.type));
+                     static_cast<int>(layout.type), layout.extra_bytes);
 }
 
 }  // namespace

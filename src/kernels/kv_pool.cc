@@ -12,6 +12,7 @@ int64_t KvLayout::key_block_bytes() const {
 }
 
 int64_t KvLayout::value_block_bytes() const {
+  if (values_in_keys) return 0;
   if (type == KvType::kQ8_0) return kKvBlock * (width() + 4);
   return kKvBlock * width() * (type == KvType::kF32 ? 4 : 2);
 }
@@ -23,10 +24,11 @@ KvPool::KvPool(const KvLayout& layout, int64_t page_tokens, int64_t n_pages)
       key_block_bytes_(layout.key_block_bytes()),
       value_block_bytes_(layout.value_block_bytes()) {
   CHECK(layout.n_layers > 0 && layout.n_kv_heads > 0 && layout.d_head > 0);
-  CHECK(page_tokens > 0 && n_pages > 0);
+  CHECK(page_tokens > 0 && n_pages > 0 && layout.extra_bytes % 4 == 0);
   layer_bytes_ =
       page_tokens_ / kKvBlock * layout.n_kv_heads * (key_block_bytes_ + value_block_bytes_);
-  mapped_bytes_ = static_cast<size_t>(n_pages * layout.n_layers * layer_bytes_);
+  page_bytes_ = layout.n_layers * layer_bytes_ + (page_tokens_ * layout.extra_bytes + 63) / 64 * 64;
+  mapped_bytes_ = static_cast<size_t>(n_pages * page_bytes_);
   void* memory = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CHECK(memory != MAP_FAILED);

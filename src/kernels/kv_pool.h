@@ -38,14 +38,19 @@ struct KvLayout {
   int64_t n_kv_heads = 0;
   int64_t d_head = 0;
   KvType type = KvType::kF16;
+  /// Nothing is stored for values: they are columns of the keys (multi-head latent attention).
+  bool values_in_keys = false;
+  /// Beside keys and values, per position, all layers together: what the model makes of it. A
+  /// multiple of 4.
+  int64_t extra_bytes = 0;
 
   /// d_head as stored.
   int64_t width() const { return (d_head + 31) / 32 * 32; }
   int64_t key_block_bytes() const;
   int64_t value_block_bytes() const;
   uint64_t bytes_per_token() const {
-    return static_cast<uint64_t>(n_layers * n_kv_heads * (key_block_bytes() + value_block_bytes()) /
-                                 kKvBlock);
+    const int64_t blocks = n_layers * n_kv_heads * (key_block_bytes() + value_block_bytes());
+    return static_cast<uint64_t>(blocks / kKvBlock + extra_bytes);
   }
 };
 
@@ -71,10 +76,13 @@ class KvPool {
   int64_t page_tokens() const { return page_tokens_; }
   int64_t n_pages() const { return n_pages_; }
 
-  /// A page of all layers, in one piece.
+  /// A page of all layers and what is beside them, in one piece.
   std::span<std::byte> page_bytes(PageId page) {
-    return {base(0, page), static_cast<size_t>(layout_.n_layers * layer_bytes_)};
+    return {base(0, page), static_cast<size_t>(page_bytes_)};
   }
+
+  /// page_tokens * layout().extra_bytes bytes, aligned to 64.
+  std::byte* extra(PageId page) { return base(0, page) + layout_.n_layers * layer_bytes_; }
 
   /// First block of the keys (values) of `kv_head` in `page` of `layer`: page_tokens / 16 blocks.
   std::byte* keys(int64_t layer, PageId page, int64_t kv_head) {
@@ -103,7 +111,7 @@ class KvPool {
   }
   std::byte* base(int64_t layer, PageId page) {
     DCHECK(layer >= 0 && layer < layout_.n_layers && page >= 0 && page < n_pages_);
-    return data_ + (static_cast<int64_t>(page) * layout_.n_layers + layer) * layer_bytes_;
+    return data_ + static_cast<int64_t>(page) * page_bytes_ + layer * layer_bytes_;
   }
 
   KvLayout layout_;
@@ -112,6 +120,7 @@ class KvPool {
   int64_t key_block_bytes_;
   int64_t value_block_bytes_;
   int64_t layer_bytes_;
+  int64_t page_bytes_;
   size_t mapped_bytes_;
   std::byte* data_;
 };

@@ -32,5 +32,23 @@ TEST(KvPool, APageIsOnePieceOverAllLayers) {
   }
 }
 
+// Goal: a latent layout stores keys alone, and what a model keeps beside them belongs to its page.
+TEST(KvPool, LatentPagesHaveNoValuesAndRoomForMore) {
+  const KvLayout layout{.n_layers = 2,
+                        .n_kv_heads = 1,
+                        .d_head = 36,
+                        .type = KvType::kF16,
+                        .values_in_keys = true,
+                        .extra_bytes = 12};
+  KvPool pool(layout, 32, 3);
+  EXPECT_EQ(layout.bytes_per_token(), 2u * 64 * 2 + 12);
+  for (PageId page = 0; page < 3; ++page) {
+    const std::span<std::byte> bytes = pool.page_bytes(page);
+    EXPECT_EQ(bytes.size(), layout.bytes_per_token() * 32);
+    EXPECT_EQ(pool.extra(page) + 32 * layout.extra_bytes, bytes.data() + bytes.size());
+    EXPECT_EQ(pool.keys(1, page, 0) + 2 * layout.key_block_bytes(), pool.extra(page));
+  }
+}
+
 }  // namespace
 }  // namespace hadal
