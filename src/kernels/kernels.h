@@ -10,7 +10,9 @@
 #include "kernels/elementwise.h"
 #include "kernels/kv_pool.h"
 #include "kernels/matmul.h"
+#include "kernels/moe.h"
 #include "kernels/rope.h"
+#include "kernels/router.h"
 
 namespace hadal {
 

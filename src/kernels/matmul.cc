@@ -7,8 +7,8 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul_rows.h"
-#include "kernels/pack.h"
 #include "kernels/packed_weight.h"
+#include "kernels/panel_product.h"
 #include "kernels/reference/reference.h"
 
 namespace hadal {
@@ -16,41 +16,9 @@ namespace {
 
 using cpu::kPanelRows;
 
-// Below this many multiply-adds (about 2 us of one core) waking the other workers costs more than
-// they save.
-constexpr int64_t kInlineMacs = 100000;
-// Columns that one work item of a wide product covers at most: long enough to pay for unpacking the
-// panel, short enough to share few rows between many workers.
-constexpr int64_t kColumnsPerItem = 256;
-// 512 columns of weights unpacked at a time: 18 to 24 KiB, whole super-blocks.
-constexpr int64_t kSliceBlocks = 16;
 // What a worker takes at a time from its range when memory bounds the product: about a microsecond
 // of reading, the most that others may wait for the last one.
 constexpr int64_t kBytesPerPiece = 16 << 10;
-// What is asked for early where a worker changes from one matrix to another.
-constexpr int64_t kFirstBytes = 4096;
-// Panels of one item.
-constexpr int64_t kGroup = 2;
-// ... where the next product reads the outputs rounded: those that share a scale lie together.
-constexpr int64_t kGroupRounded = cpu::kGroup8 * cpu::kBlockColumns / kPanelRows;
-constexpr int64_t kGroupMax = 8;          ///< long streams, and input that is used while cached
-constexpr int64_t kItemsPerWorker = 8;    ///< at least, before groups grow
-constexpr int64_t kFloatColumnsMax = 16;  ///< bound on any instruction set's
-
-/// The results of some panels and columns. The panels come in runs of `run` that lie together.
-struct Tile {
-  float* data;
-  int64_t panels;
-  int64_t columns;
-  int64_t run;
-
-  static int64_t floats(int64_t panels, int64_t columns) { return panels * columns * kPanelRows; }
-  float* values(int64_t panel, int64_t column) const {
-    const int64_t first = panel / run * run;
-    const int64_t width = std::min(run, panels - first);
-    return data + (first * columns + column * width + panel - first) * kPanelRows;
-  }
-};
 
 }  // namespace
 
@@ -84,18 +52,15 @@ class Product {
     }
     for (const MatmulTask& task : tasks) {
       const Weight::Packed& w = task.weight->packed();
-      if (!w.quantised()) group_ = std::max<int64_t>(kGroup, ops.float_panels);
-      unpacked_bytes_ =
-          std::max(unpacked_bytes_,
-                   kGroup * kSliceBlocks * ops.quant[w.activation].unpacked_block_bytes(w.format));
+      group_ = std::max(group_, product_group(w));
+      unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(w));
     }
-    // Both kinds of activations have the same limits.
-    few_ = n_ <= ops.quant[cpu::kActivation8].direct_columns;
+    few_ = product_is_direct(tasks.front().weight->packed(), n_);
   }
 
   /// Each task into its own output.
   void run() {
-    each_item(tasks_.size(), [&](size_t index, Item item, int worker) {
+    each_item(tasks_.size(), [&](size_t index, PanelBlock item, int worker) {
       const MatmulTask& task = tasks_[index];
       const Tile tile = compute(task, item, worker, 0);
       for (int64_t c = 0; c < tile.columns; ++c) {
@@ -109,7 +74,7 @@ class Product {
   /// Both tasks together into `out`.
   void run_silu_mul(MatmulRows& out) {
     group_ = std::max(group_, kGroupRounded);
-    each_item(1, [&](size_t, Item item, int worker) {
+    each_item(1, [&](size_t, PanelBlock item, int worker) {
       fetch_ahead(tasks_[1], item.first_panel);
       const Tile gate = compute(tasks_[0], item, worker, 0);
       fetch_ahead(tasks_[0], item.first_panel + group_);
@@ -128,13 +93,6 @@ class Product {
   }
 
  private:
-  struct Item {
-    int64_t first_panel;
-    int64_t panels;
-    int64_t column;
-    int64_t columns;
-  };
-
   int64_t groups_of(const MatmulTask& task) const {
     return (task.weight->packed().panels + group_ - 1) / group_;
   }
@@ -191,8 +149,8 @@ class Product {
         const int64_t first = (share(tasks_[index], owner) + group) * group_;
         const int64_t column = i / own_groups * span;
         body(index,
-             Item{first, std::min(group_, tasks_[index].weight->packed().panels - first), column,
-                  std::min(span, n_ - column)},
+             PanelBlock{first, std::min(group_, tasks_[index].weight->packed().panels - first),
+                        column, std::min(span, n_ - column)},
              worker);
       }
     };
@@ -203,105 +161,27 @@ class Product {
     }
   }
 
-  /// Asks for the first bytes of a panel: a worker that alternates between two matrices would wait
-  /// for memory at every change, since hardware prefetches only what follows.
   void fetch_ahead(const MatmulTask& task, int64_t panel) const {
-    const Weight::Packed& w = task.weight->packed();
-    if (!few_ || panel >= w.panels) return;
-    const uint8_t* begin = w.panel(panel);
-    fetch(begin, std::min(kFirstBytes, w.panel_bytes));
+    if (few_) fetch_panel(task.weight->packed(), panel);
   }
 
   /// The products of an item, in the worker's buffer `slot` (0 or 1).
-  Tile compute(const MatmulTask& task, const Item& item, int worker, int slot) {
+  Tile compute(const MatmulTask& task, const PanelBlock& item, int worker, int slot) {
     const Weight::Packed& w = task.weight->packed();
-    const int64_t floats = Tile::floats(group_, std::max<int64_t>(item.columns, kFloatColumnsMax));
+    const int64_t floats = tile_floats(group_, item.columns);
     uint8_t* memory =
         buffers_.per_worker[static_cast<size_t>(worker)].reserve(unpacked_bytes_ + 2 * floats * 4);
     auto* out = reinterpret_cast<float*>(memory + unpacked_bytes_) + slot * floats;
-    const Tile tile = !w.quantised() ? float_tile(w, item, out)
-                      : few_         ? direct_tile(w, item, out)
-                                     : wide_tile(w, item, memory, out);
+    const Tile tile = panel_product(w, x_.forms(), item, few_, memory, out);
     add_bias(task, item, tile);
     return tile;
   }
 
-  Tile direct_tile(const Weight::Packed& w, const Item& item, float* out) const {
-    const cpu::QuantOps& quant = ops_.quant[w.activation];
-    cpu::QuantInput input = x_.forms().rounded[w.activation];
-    input.blocks += item.column * input.stride;
-    for (int64_t p = 0; p < item.panels; ++p) {
-      quant.direct(w.format, w.panel(item.first_panel + p), x_.cols() / cpu::kBlockColumns, input,
-                   static_cast<int>(item.columns), out + Tile::floats(p, item.columns));
-    }
-    return {out, item.panels, item.columns, 1};
-  }
-
-  static void fetch(const uint8_t* begin, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(begin + at, 0, 2);
-  }
-
-  /// Slice by slice: unpack two panels into a buffer that fits the first-level cache, use it for
-  /// all columns, and go on to the next panels while the slice of the input is in the second level.
-  Tile wide_tile(const Weight::Packed& w, const Item& item, uint8_t* unpacked, float* out) const {
-    const cpu::QuantOps& quant = ops_.quant[w.activation];
-    const int64_t blocks = x_.cols() / cpu::kBlockColumns;
-    const int64_t stride = kSliceBlocks * quant.unpacked_block_bytes(w.format);
-    const Tile tile{out, item.panels, item.columns, quant.tile_panels};
-    std::fill_n(out, Tile::floats(item.panels, item.columns), 0.0f);
-    for (int64_t begin = 0; begin < blocks; begin += kSliceBlocks) {
-      const int64_t count = std::min(kSliceBlocks, blocks - begin);
-      const int64_t offset = pack_panel_bytes(w.format, begin * cpu::kBlockColumns);
-      const int64_t bytes = pack_panel_bytes(w.format, count * cpu::kBlockColumns);
-      for (int64_t first = 0; first < item.panels; first += quant.tile_panels) {
-        const int64_t panels = std::min<int64_t>(quant.tile_panels, item.panels - first);
-        for (int64_t p = first; p < first + panels; ++p) {
-          quant.unpack(w.format, w.panel(item.first_panel + p) + offset, count,
-                       unpacked + (p - first) * stride);
-        }
-        for (int64_t p = first + panels; p < std::min(first + 2 * panels, item.panels); ++p) {
-          fetch(w.panel(item.first_panel + p) + offset, bytes);
-        }
-        cpu::QuantInput input = x_.forms().rounded[w.activation];
-        input.blocks += item.column * input.stride + begin * quant.block_bytes;
-        float* results = out + Tile::floats(first, item.columns);
-        for (int64_t c = 0; c < item.columns; c += quant.tile_columns) {
-          const int64_t columns = std::min<int64_t>(quant.tile_columns, item.columns - c);
-          quant.quant_tile(w.format, unpacked, stride, static_cast<int>(panels), count, input,
-                           static_cast<int>(columns), results + Tile::floats(panels, c));
-          input.blocks += quant.tile_columns * input.stride;
-        }
-      }
-    }
-    return tile;
-  }
-
-  Tile float_tile(const Weight::Packed& w, const Item& item, float* out) const {
-    for (int64_t first = 0; first < item.panels; first += ops_.float_panels) {
-      const int64_t panels = std::min<int64_t>(ops_.float_panels, item.panels - first);
-      float* results = out + Tile::floats(first, item.columns);
-      cpu::FloatInput input = x_.forms().floats;
-      input.x += item.column * input.stride;
-      for (int64_t c = 0; c < item.columns; c += ops_.float_columns) {
-        const int64_t columns = std::min<int64_t>(ops_.float_columns, item.columns - c);
-        ops_.float_tile(w.format, w.panel(item.first_panel + first), w.panel_bytes,
-                        static_cast<int>(panels), x_.cols(), input, static_cast<int>(columns),
-                        results + Tile::floats(panels, c));
-        input.x += columns * input.stride;
-      }
-    }
-    return {out, item.panels, item.columns, ops_.float_panels};
-  }
-
-  static int64_t rows_of(const MatmulTask& task, int64_t panel) {
-    return std::min<int64_t>(kPanelRows, task.weight->rows() - panel * kPanelRows);
-  }
-
-  static void add_bias(const MatmulTask& task, const Item& item, const Tile& tile) {
+  static void add_bias(const MatmulTask& task, const PanelBlock& item, const Tile& tile) {
     if (task.bias == nullptr) return;
     for (int64_t p = 0; p < tile.panels; ++p) {
       const int64_t panel = item.first_panel + p;
-      const int64_t rows = rows_of(task, panel);
+      const int64_t rows = panel_rows(task.weight->packed(), panel);
       const float* bias = task.bias + panel * kPanelRows;
       for (int64_t c = 0; c < tile.columns; ++c) {
         float* values = tile.values(p, c);
@@ -312,7 +192,7 @@ class Product {
 
   static void emit(const MatmulTask& task, int64_t panel, int64_t column, const float* values) {
     float* out = task.out + column * task.out_stride + panel * kPanelRows;
-    const int64_t rows = rows_of(task, panel);
+    const int64_t rows = panel_rows(task.weight->packed(), panel);
     if (rows == kPanelRows) return put<kPanelRows>(values, kPanelRows, task.add, out);
     put<0>(values, rows, task.add, out);
   }
@@ -334,7 +214,7 @@ class Product {
   ThreadPool& pool_;
   MatmulWorkspace::Buffers& buffers_;
   int64_t workers_ = 1;
-  int64_t group_ = kGroup;  ///< panels per item
+  int64_t group_ = 1;  ///< panels per item
   int64_t unpacked_bytes_ = 0;
   bool few_ = false;  ///< columns go straight from the packed panels
 };

@@ -77,6 +77,8 @@ class MatmulRows {
   void set(int64_t row, int64_t first, int64_t count, const float* x);
   /// Sets all rows; row r is at x + r * stride.
   void set_all(const float* x, int64_t stride, ThreadPool& pool);
+  /// Becomes a copy of some rows of `x`, in every form that x has; a row may come several times.
+  void gather(const MatmulRows& x, std::span<const int32_t> rows, ThreadPool& pool);
 
   struct Forms;
   const Forms& forms() const { return *forms_; }

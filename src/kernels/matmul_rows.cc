@@ -28,14 +28,18 @@ void MatmulRows::reset(int64_t n, std::span<const Weight* const> readers) {
     f.ops = w.ops;
     f.needed[w.activation] = true;
   }
-  if (f.needs_floats) {
-    f.floats = {reinterpret_cast<const float*>(f.float_memory.reserve(n * cols_ * 4)), cols_};
+  f.reserve(n, cols_);
+}
+
+void MatmulRows::Forms::reserve(int64_t n, int64_t cols) {
+  if (needs_floats) {
+    floats = {reinterpret_cast<const float*>(float_memory.reserve(n * cols * 4)), cols};
   }
   for (int kind = 0; kind < cpu::kActivations; ++kind) {
-    if (!f.needed[kind]) continue;
+    if (!needed[kind]) continue;
     // An odd number of blocks, so that the columns of a tile fall into different cache sets.
-    const int64_t stride = (cols_ / cpu::kBlockColumns | 1) * f.ops->quant[kind].block_bytes;
-    f.rounded[kind] = {f.rounded_memory[kind].reserve(n * stride), stride};
+    const int64_t stride = (cols / cpu::kBlockColumns | 1) * ops->quant[kind].block_bytes;
+    rounded[kind] = {rounded_memory[kind].reserve(n * stride), stride};
   }
 }
 
@@ -66,6 +70,36 @@ void MatmulRows::set_all(const float* x, int64_t stride, ThreadPool& pool) {
   } else {
     pool.parallel_for(n_, 4, body);
   }
+}
+
+void MatmulRows::gather(const MatmulRows& x, std::span<const int32_t> rows, ThreadPool& pool) {
+  const Forms& from = *x.forms_;
+  Forms& f = *forms_;
+  n_ = static_cast<int64_t>(rows.size());
+  cols_ = x.cols_;
+  f.ops = from.ops;
+  f.needs_floats = from.needs_floats;
+  std::copy_n(from.needed, cpu::kActivations, f.needed);
+  f.reserve(n_, cols_);
+  auto body = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = rows[static_cast<size_t>(i)];
+      DCHECK(row >= 0 && row < x.n_);
+      if (f.needs_floats) {
+        auto* floats = reinterpret_cast<float*>(f.float_memory.data());
+        std::copy_n(from.floats.x + row * cols_, cols_, floats + i * cols_);
+      }
+      for (int kind = 0; kind < cpu::kActivations; ++kind) {
+        if (!f.needed[kind]) continue;
+        const int64_t stride = f.rounded[kind].stride;
+        std::copy_n(from.rounded[kind].blocks + row * stride, stride,
+                    f.rounded_memory[kind].data() + i * stride);
+      }
+    }
+  };
+  // Rows fewer than this are copied before another worker would have woken up.
+  constexpr int64_t kRowsPerPiece = 32;
+  pool.parallel_for(n_, kRowsPerPiece, body);
 }
 
 }  // namespace hadal

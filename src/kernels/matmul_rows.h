@@ -14,6 +14,9 @@ struct MatmulRows::Forms {
   cpu::FloatInput floats{};
   BigMemory rounded_memory[cpu::kActivations];
   BigMemory float_memory;
+
+  /// Room for n rows in the forms that are asked for.
+  void reserve(int64_t n, int64_t cols);
 };
 
 }  // namespace hadal

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "kernels/attention.h"
+#include "kernels/moe.h"
 #include "kernels/rope.h"
 #include "tensor/tensor.h"
 
@@ -23,6 +24,9 @@ void rope_row(const RopeTable& table, float* x, int64_t n_heads, int64_t d_head,
 /// decoded by dequantize_row, products summed in double.
 void matmul_rows(const TensorView& weight, int64_t row_begin, int64_t row_end, const float* x,
                  int64_t n, int64_t x_stride, const float* bias, float* out, int64_t out_stride);
+
+/// One row of `moe_add`: the whole sum in double, from weights decoded by dequantize_row.
+void moe_row(const MoeLayer& layer, const Routing& routing, const float* x, float* out);
 
 /// Row `row` of `kv_write`.
 void kv_write_row(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row, const float* k,
