@@ -1,6 +1,7 @@
 #pragma once
-/// The dense architectures by their GGUF names: one line each. What differs between files of one
-/// architecture (biases, tied heads, fused tensors, rope scaling) is read from the file itself.
+/// The architectures by their GGUF names: one line each. What differs between files of one
+/// architecture (biases, tied heads, fused tensors, rope scaling, experts) is read from the file
+/// itself.
 #include <array>
 #include <string_view>
 
@@ -12,12 +13,18 @@ struct Architecture {
   std::string_view name;  ///< general.architecture, also the prefix of the file's keys
   RopeStyle rope_style;   ///< as the file converters leave the rows of q and k
   bool qk_norm;           ///< RMSNorm on each head of q and k
+  bool latent;            ///< multi-head latent attention
+  bool experts;           ///< feed-forward layers with experts are known
 };
 
 inline constexpr std::array kArchitectures = {
-    Architecture{"llama", RopeStyle::kInterleaved, false},
-    Architecture{"qwen2", RopeStyle::kHalfSplit, false},
-    Architecture{"qwen3", RopeStyle::kHalfSplit, true},
+    Architecture{"llama", RopeStyle::kInterleaved, false, false, false},
+    Architecture{"qwen2", RopeStyle::kHalfSplit, false, false, false},
+    Architecture{"qwen3", RopeStyle::kHalfSplit, true, false, false},
+    // deepseek-llm's block with experts: deepseek-moe-16b.
+    Architecture{"deepseek", RopeStyle::kInterleaved, false, false, true},
+    // V2, V2-Lite, V2.5, Coder-V2, V3, R1, V3.1.
+    Architecture{"deepseek2", RopeStyle::kInterleaved, false, true, true},
 };
 
 }  // namespace hadal

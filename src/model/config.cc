@@ -1,5 +1,7 @@
-/// ModelConfig::from_gguf: every number is checked here once, so that the rest of the room can
+/// ModelConfig::from_gguf: every number is checked once, so that the rest of the room can
 /// multiply and divide without looking back. Errors name the key (or tensor) and its value.
+#include "model/config.h"
+
 #include <cmath>
 #include <string>
 
@@ -7,98 +9,12 @@
 
 #include "base/limits.h"
 #include "model/architectures.h"
-#include "model/model.h"
+#include "model/file/keys.h"
+#include "model/file/read_config.h"
+#include "model/rope_table.h"
 
 namespace hadal {
 namespace {
-
-constexpr std::string_view kWidthHint = "the file may come from a converter that failed";
-
-/// Reads "ARCH.key" entries with ranges.
-class Keys {
- public:
-  Keys(const GgufFile& file, std::string_view architecture)
-      : file_(file), prefix_(std::string(architecture) + ".") {}
-
-  std::string full(std::string_view key) const { return prefix_ + std::string(key); }
-  bool has(std::string_view key) const { return file_.find(full(key)) != nullptr; }
-
-  /// An integer in [low, high]; a per-layer array counts when its values are equal.
-  Result<int64_t> integer(std::string_view key, int64_t low, int64_t high) const {
-    const GgufValue* value = file_.find(full(key));
-    if (value == nullptr) {
-      return Error{Code::kCorrupt, fmt::format("key {} is missing", full(key)),
-                   std::string(kWidthHint)};
-    }
-    return in_range(*value, low, high);
-  }
-
-  Result<int64_t> integer_or(std::string_view key, int64_t fallback, int64_t low,
-                             int64_t high) const {
-    const GgufValue* value = file_.find(full(key));
-    if (value == nullptr) return fallback;
-    return in_range(*value, low, high);
-  }
-
-  /// A finite number in (0, high].
-  Result<float> positive(std::string_view key, double high) const {
-    TRY(std::optional<double> value, file_.number(full(key)));
-    if (!value) {
-      return Error{Code::kCorrupt, fmt::format("key {} is missing", full(key)),
-                   std::string(kWidthHint)};
-    }
-    return positive_value(key, *value, high);
-  }
-
-  Result<float> positive_or(std::string_view key, float fallback, double high) const {
-    TRY(std::optional<double> value, file_.number(full(key)));
-    if (!value) return fallback;
-    return positive_value(key, *value, high);
-  }
-
-  Result<std::string_view> string_or(std::string_view key, std::string_view fallback) const {
-    TRY(std::optional<std::string_view> value, file_.string(full(key)));
-    return value.value_or(fallback);
-  }
-
- private:
-  static Result<int64_t> in_range(const GgufValue& value, int64_t low, int64_t high) {
-    TRY(int64_t number, uniform(value));
-    if (number < low || number > high) {
-      return Error{Code::kCorrupt,
-                   fmt::format("key {} is {}, expected {} to {}", value.key(), number, low, high)};
-    }
-    return number;
-  }
-
-  static Result<int64_t> uniform(const GgufValue& value) {
-    if (value.type() != GgufType::kArray) return value.as_int();
-    TRY(std::vector<int64_t> numbers, value.as_ints());
-    if (numbers.empty()) {
-      return Error{Code::kCorrupt, fmt::format("key {} is an empty array", value.key())};
-    }
-    for (int64_t number : numbers) {
-      if (number != numbers.front()) {
-        return Error{Code::kUnsupported, fmt::format("key {} differs between layers ({} and {})",
-                                                     value.key(), numbers.front(), number)};
-      }
-    }
-    return numbers.front();
-  }
-
-  Result<float> positive_value(std::string_view key, double value, double high) const {
-    // Written so that NaN fails too. The lower bound keeps the value above zero as a float.
-    if (!(value >= 1e-37 && value <= high)) {
-      return Error{Code::kCorrupt,
-                   fmt::format("key {} is {}, expected a number above 0 and up to {}", full(key),
-                               value, high)};
-    }
-    return static_cast<float>(value);
-  }
-
-  const GgufFile& file_;
-  std::string prefix_;
-};
 
 Result<const Architecture*> find_architecture(const GgufFile& file) {
   TRY(std::optional<std::string_view> name, file.string("general.architecture"));
@@ -113,11 +29,18 @@ Result<const Architecture*> find_architecture(const GgufFile& file) {
 }
 
 Status read_shape(const Keys& keys, ModelConfig& config) {
-  TRY(config.n_layers, keys.integer("block_count", 1, limits::kModelLayers));
+  TRY(int64_t blocks, keys.integer("block_count", 1, limits::kModelLayers));
+  TRY(config.n_mtp_layers, keys.integer_or("nextn_predict_layers", 0, 0, blocks - 1));
+  config.n_layers = blocks - config.n_mtp_layers;
   TRY(config.n_ctx_train, keys.integer("context_length", 1, limits::kModelContext));
   TRY(config.d_model, keys.integer("embedding_length", 1, limits::kModelWidth));
   TRY(config.d_ff, keys.integer("feed_forward_length", 1, limits::kModelWidth));
   TRY(config.n_heads, keys.integer("attention.head_count", 1, limits::kModelHeads));
+  return {};
+}
+
+/// Heads of ordinary attention, several of which may share keys and values.
+Status read_heads(const Keys& keys, ModelConfig& config) {
   TRY(config.n_kv_heads,
       keys.integer_or("attention.head_count_kv", config.n_heads, 1, limits::kModelHeads));
   if (config.n_heads % config.n_kv_heads != 0) {
@@ -145,11 +68,12 @@ Status read_shape(const Keys& keys, ModelConfig& config) {
                  fmt::format("heads are {} wide ({}), which is odd: rope needs pairs",
                              config.d_head, keys.full("attention.key_length"))};
   }
+  config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.d_head));
+  TRY(config.rope_dims, keys.integer_or("rope.dimension_count", config.d_head, 2, config.d_head));
   return {};
 }
 
 Status read_rope(const Keys& keys, ModelConfig& config, bool has_divisors) {
-  TRY(config.rope_dims, keys.integer_or("rope.dimension_count", config.d_head, 2, config.d_head));
   if (config.rope_dims % 2 != 0) {
     return Error{Code::kCorrupt, fmt::format("key {} is {}, which is odd: rope needs pairs",
                                              keys.full("rope.dimension_count"), config.rope_dims)};
@@ -159,7 +83,7 @@ Status read_rope(const Keys& keys, ModelConfig& config, bool has_divisors) {
                                                     config.n_ctx_train, 1, limits::kModelContext));
   TRY(float old_factor, keys.positive_or("rope.scale_linear", 1.0f, 1e6));
   TRY(config.rope_factor, keys.positive_or("rope.scaling.factor", old_factor, 1e6));
-  TRY(config.rope_attn_factor, keys.positive_or("rope.scaling.attn_factor", 1.0f, 1e3));
+  TRY(float attn_factor, keys.positive_or("rope.scaling.attn_factor", 1.0f, 1e3));
   TRY(config.yarn_beta_fast, keys.positive_or("rope.scaling.yarn_beta_fast", 32.0f, 1e6));
   TRY(config.yarn_beta_slow, keys.positive_or("rope.scaling.yarn_beta_slow", 1.0f, 1e6));
   TRY(std::string_view type, keys.string_or("rope.scaling.type", "linear"));
@@ -169,6 +93,7 @@ Status read_rope(const Keys& keys, ModelConfig& config, bool has_divisors) {
                                                keys.full("rope.freq_base"), config.rope_theta)};
     }
     config.rope_scaling = RopeScaling::kYarn;
+    config.rope_magnitude = attn_factor * yarn_magnitude(config.rope_factor, 1.0f);
   } else if (type == "linear" && config.rope_factor != 1.0f) {
     config.rope_scaling = RopeScaling::kLinear;
   } else if (type == "linear" || type == "none") {
@@ -184,12 +109,15 @@ Status read_rope(const Keys& keys, ModelConfig& config, bool has_divisors) {
 
 /// What other members of the family add and this decoder does not compute: refuse instead of
 /// answering wrongly.
-Status refuse_unknown_parts(const Keys& keys, const ModelConfig& config) {
-  TRY(int64_t experts, keys.integer_or("expert_count", 0, 0, limits::kModelWidth));
-  if (experts > 0) {
-    return Error{Code::kUnsupported, fmt::format("key {} is {}: mixture-of-experts models are not "
-                                                 "supported yet",
-                                                 keys.full("expert_count"), experts)};
+Status refuse_unknown_parts(const Keys& keys, const Architecture& architecture,
+                            const ModelConfig& config) {
+  if (!architecture.experts) {
+    TRY(int64_t experts, keys.integer_or("expert_count", 0, 0, INT64_MAX));
+    if (experts > 0) {
+      return Error{Code::kUnsupported,
+                   fmt::format("key {} is {}: experts are not supported with architecture \"{}\"",
+                               keys.full("expert_count"), experts, architecture.name)};
+    }
   }
   TRY(int64_t window, keys.integer_or("attention.sliding_window", 0, 0, INT64_MAX));
   if (window > 0 && window < config.n_ctx_train) {
@@ -242,9 +170,20 @@ Result<ModelConfig> ModelConfig::from_gguf(const GgufFile& file) {
   const Keys keys(file, architecture->name);
   TRY_STATUS(read_shape(keys, config));
   TRY(config.rms_eps, keys.positive("attention.layer_norm_rms_epsilon", 1.0));
-  TRY_STATUS(read_rope(keys, config, file.find_tensor("rope_freqs.weight") != nullptr));
-  TRY_STATUS(refuse_unknown_parts(keys, config));
   TRY_STATUS(read_vocabulary(file, keys, config));
+  if (architecture->latent) {
+    TRY_STATUS(read_latent_heads(file, keys, config));
+  } else {
+    TRY_STATUS(read_heads(keys, config));
+  }
+  TRY_STATUS(read_rope(keys, config, file.find_tensor("rope_freqs.weight") != nullptr));
+  if (architecture->latent) {
+    TRY_STATUS(read_latent_scale(keys, config));
+  }
+  if (architecture->experts) {
+    TRY_STATUS(read_experts(keys, config));
+  }
+  TRY_STATUS(refuse_unknown_parts(keys, *architecture, config));
   return config;
 }
 

@@ -102,9 +102,14 @@ TEST(RopeTable, YarnOfQwen3) {
   EXPECT_LT(table.frequency[24], plain(24) * 0.99);
   EXPECT_GT(table.frequency[39], plain(39) / 4 * 1.01);
   EXPECT_FLOAT_EQ(table.frequency[40], static_cast<float>(plain(40) / 4));
-  EXPECT_NEAR(table.magnitude, 1.138629, 1e-6);
-  c.rope_attn_factor = 0.8782488562869419f;
-  EXPECT_NEAR(make_rope_table(c, {}).magnitude, 1.0, 1e-6);
+  EXPECT_NEAR(yarn_magnitude(4, 1), 1.138629, 1e-6);
+
+  GgufBuilder b = tiny_model();
+  b.keys["llama.rope.scaling.type"] = std::string("yarn");
+  b.keys["llama.rope.scaling.factor"] = 4.0f;
+  EXPECT_NEAR(config_of(b).rope_magnitude, 1.138629, 1e-6);
+  b.keys["llama.rope.scaling.attn_factor"] = 0.8782488562869419f;
+  EXPECT_NEAR(config_of(b).rope_magnitude, 1.0, 1e-6);
 }
 
 struct BadFile {

@@ -17,43 +17,12 @@
 #include "base/thread_pool.h"
 #include "kernels/kv_pool.h"
 #include "kernels/matmul.h"
+#include "model/config.h"
 #include "model/packed_image.h"
 #include "model/profile.h"
 #include "tensor/gguf.h"
 
 namespace hadal {
-
-enum class RopeStyle : uint8_t { kInterleaved, kHalfSplit };  ///< GGUF "NORM" and "NEOX"
-enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn };
-
-/// Dense decoder (Llama, Qwen2, Qwen3). Units: elements.
-struct ModelConfig {
-  std::string architecture;
-  int64_t n_vocab = 0;
-  int64_t n_layers = 0;
-  int64_t d_model = 0;
-  int64_t d_ff = 0;
-  int64_t n_heads = 0;
-  int64_t n_kv_heads = 0;
-  int64_t d_head = 0;  ///< key and value width per head
-  int64_t n_ctx_train = 0;
-  float rms_eps = 1e-5f;
-  RopeStyle rope_style = RopeStyle::kInterleaved;
-  RopeScaling rope_scaling = RopeScaling::kNone;
-  int64_t rope_dims = 0;
-  float rope_theta = 10000.0f;
-  float rope_factor = 1.0f;
-  float rope_attn_factor = 1.0f;
-  float yarn_beta_fast = 32.0f;
-  float yarn_beta_slow = 1.0f;
-  int64_t rope_original_context = 0;
-  bool qk_norm = false;    ///< RMSNorm on each head of q and k (Qwen3)
-  bool tied_head = false;  ///< output.weight absent: token_embd is used
-
-  /// Reads and checks the keys of general.architecture. kUnsupported names an unknown
-  /// architecture and lists the known ones.
-  static Result<ModelConfig> from_gguf(const GgufFile& file);
-};
 
 /// One token of a batch.
 struct BatchRow {
@@ -83,8 +52,17 @@ class ForwardModel {
   virtual Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) = 0;
 };
 
+/// How latent attention is computed: both forms give the same results but for rounding.
+enum class LatentForm : uint8_t {
+  kAuto,      ///< whichever is faster: then a row's rounding depends on how many rows of its
+              ///< sequence go along
+  kAbsorbed,  ///< a row's result never depends on the rows that go along
+  kExpanded,
+};
+
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
+  LatentForm latent_form = LatentForm::kAuto;
   /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway.
   /// None: 16 bits for models so small that they are fast as they are, 8 for others (decision
   /// 0007).

@@ -11,13 +11,17 @@ namespace hadal {
 enum class Op : uint8_t {
   kEmbed,
   kNorm,
-  kQkv,
+  kQkv,      ///< with latent attention: down to the ranks
+  kQueryUp,  ///< latent attention: queries from their rank
   kRope,
   kKvWrite,
+  kLatentUp,  ///< latent attention: queries into the latent space, values out of it
   kAttention,
   kAttentionOut,
   kGateUp,
   kDown,
+  kRouter,
+  kExperts,
   kHead,
 };
 inline constexpr size_t kOps = static_cast<size_t>(Op::kHead) + 1;

@@ -30,6 +30,10 @@ YarnRange yarn_range(const ModelConfig& config) {
 
 }  // namespace
 
+float yarn_magnitude(float factor, float coefficient) {
+  return factor <= 1 ? 1.0f : 0.1f * coefficient * std::log(factor) + 1.0f;
+}
+
 RopeTable make_rope_table(const ModelConfig& config, std::span<const float> divisors) {
   const int64_t pairs = config.rope_dims / 2;
   CHECK(divisors.empty() || static_cast<int64_t>(divisors.size()) == pairs);
@@ -53,10 +57,7 @@ RopeTable make_rope_table(const ModelConfig& config, std::span<const float> divi
     table.frequency[static_cast<size_t>(i)] =
         static_cast<float>(frequency * (1 - divided_share) + frequency / factor * divided_share);
   }
-  if (yarn) {
-    const double stretch = factor > 1 ? 1 + 0.1 * std::log(factor) : 1.0;
-    table.magnitude = static_cast<float>(stretch * config.rope_attn_factor);
-  }
+  table.magnitude = config.rope_magnitude;
   return table;
 }
 

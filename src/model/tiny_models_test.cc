@@ -17,7 +17,8 @@ using testing_model::Runner;
 
 const std::string kDirectory = std::string(HADAL_SOURCE_DIR) + "/tests/golden/tiny/";
 
-/// Reference logits, written by tools/make_tiny_models.py (its head describes the format).
+/// Reference logits, written by tools/make_tiny_models.py (its head describes the format)
+/// and make_tiny_deepseek.py.
 struct Reference {
   std::vector<TokenId> tokens;
   std::vector<float> logits;
@@ -58,9 +59,11 @@ double max_difference(const std::string& name, KvType type) {
 TEST(TinyModels, FloatWeightsMatchReference) {
   for (Isa isa : available_isas()) {
     IsaScope scope(isa);
-    for (const char* name : {"llama_mha", "llama_gqa_tied", "llama_rope_freqs", "llama_linear_bias",
-                             "llama_partial_rope", "qwen2_bias", "qwen2_fused", "qwen3",
-                             "qwen3_yarn", "llama_f16", "qwen3_bf16"}) {
+    for (const char* name :
+         {"llama_mha", "llama_gqa_tied", "llama_rope_freqs", "llama_linear_bias",
+          "llama_partial_rope", "qwen2_bias", "qwen2_fused", "qwen3", "qwen3_yarn", "llama_f16",
+          "qwen3_bf16", "deepseek_v1", "deepseek_v2_lite", "deepseek_v2", "deepseek_v3",
+          "deepseek_v3_kv_b"}) {
       const double difference = max_difference(name, KvType::kF32);
       std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
                   difference);
@@ -75,7 +78,8 @@ TEST(TinyModels, FloatWeightsMatchReference) {
 TEST(TinyModels, QuantisedWeightsMatchReference) {
   for (Isa isa : available_isas()) {
     IsaScope scope(isa);
-    for (const char* name : {"llama_q8_0", "llama_q4_1", "qwen2_q4_0", "qwen2_mixed_k"}) {
+    for (const char* name :
+         {"llama_q8_0", "llama_q4_1", "qwen2_q4_0", "qwen2_mixed_k", "deepseek_v3_q8_0"}) {
       const double difference = max_difference(name, KvType::kF32);
       std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
                   difference);
@@ -86,7 +90,7 @@ TEST(TinyModels, QuantisedWeightsMatchReference) {
 
 // Goal: a half-precision cache costs no more than its rounding (2^-11 relative per key and value).
 TEST(TinyModels, HalfPrecisionCacheStaysClose) {
-  for (const char* name : {"llama_mha", "qwen2_bias", "qwen3_yarn", "llama_q4_1"}) {
+  for (const char* name : {"llama_mha", "qwen2_bias", "qwen3_yarn", "llama_q4_1", "deepseek_v3"}) {
     EXPECT_LE(max_difference(name, KvType::kF16), 2e-2) << name;
   }
 }

@@ -1,0 +1,305 @@
+#include "model/decoder/decoder.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace hadal {
+namespace {
+
+/// Enough rows for the matrix kernels to work at full speed; the activations of a 7B model at this
+/// size are about 80 MB.
+constexpr int64_t kSliceRows = 512;
+
+}  // namespace
+
+Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
+  TRY_STATUS(check(batch, kv, logits));
+  const std::span<const BatchRow> rows = batch.rows;
+  float* out = logits.data();
+  for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
+    const auto slice = rows.subspan(begin, std::min<size_t>(kSliceRows, rows.size() - begin));
+    forward_slice(slice, batch.sequences, kv, out);
+    out += std::count_if(slice.begin(), slice.end(), [](auto& row) { return row.wants_logits; }) *
+           config_.n_vocab;
+  }
+  return {};
+}
+
+void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
+                            KvPool& kv, float* logits) {
+  if (profile_ != nullptr) profile_->start();
+  embed(rows);
+  lap(Op::kEmbed);
+  for (int64_t index = 0; index < config_.n_layers; ++index) {
+    project(index, sequences, kv);
+    // Nothing after the last layer's keys and values reads the rows without logits.
+    if (index + 1 == config_.n_layers) keep_rows_with_logits(rows);
+    if (n_rows_ == 0) return;
+    add_attention(index, sequences, kv);
+    add_feed_forward(layer(index));
+  }
+  project_head(logits);
+}
+
+void Decoder::embed(std::span<const BatchRow> rows) {
+  resize_buffers(static_cast<int64_t>(rows.size()));
+  const TensorView& table = weights_.embedding;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    positions_[r] = rows[r].position;
+    row_sequences_[r] = rows[r].sequence;
+  }
+  each_row([&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      dequantize_row(table.type, table.row(rows[static_cast<size_t>(r)].token),
+                     x_.data() + r * config_.d_model, config_.d_model);
+    }
+  });
+  angles_.compute(weights_.rope, positions_);
+}
+
+void Decoder::resize_buffers(int64_t rows) {
+  n_rows_ = rows;
+  positions_.resize(static_cast<size_t>(rows));
+  row_sequences_.resize(static_cast<size_t>(rows));
+  reserve_rows(x_, rows, config_.d_model);
+  reserve_rows(norm_rows_, (rows + kRowGrain - 1) / kRowGrain, config_.d_model);
+  resize_attention(rows);
+  if (!config_.moe) return;
+  const RouterParams& router = config_.moe.router;
+  reserve_rows(router_logits_, rows, router.n_experts);
+  reserve_rows(expert_weights_, rows, router.n_used);
+  experts_.resize(std::max(experts_.size(), static_cast<size_t>(rows * router.n_used)));
+}
+
+void Decoder::keep_rows_with_logits(std::span<const BatchRow> rows) {
+  int64_t kept = 0;
+  for (int64_t r = 0; r < n_rows_; ++r) {
+    const BatchRow& row = rows[static_cast<size_t>(r)];
+    if (!row.wants_logits) continue;
+    if (r != kept) {
+      copy_row(x_, config_.d_model, r, kept);
+      move_row(r, kept);
+    }
+    positions_[static_cast<size_t>(kept)] = row.position;
+    row_sequences_[static_cast<size_t>(kept)] = row.sequence;
+    ++kept;
+  }
+  n_rows_ = kept;
+  positions_.resize(static_cast<size_t>(kept));
+  row_sequences_.resize(static_cast<size_t>(kept));
+}
+
+void Decoder::add_feed_forward(const LayerWeights& layer) {
+  if (layer.moe != nullptr) {
+    add_experts(*layer.moe, layer.ffn_norm);
+  } else {
+    add_dense(*layer.dense, layer.ffn_norm);
+  }
+}
+
+/// x += Wdown (silu(Wgate h) * Wup h), h = norm(x)
+void Decoder::add_dense(const DenseWeights& dense, const std::vector<float>& norm_weight) {
+  const Weight* const gate_up[] = {&dense.gate.weight, &dense.up.weight};
+  const Weight* const down[] = {&dense.down.weight};
+  norm(norm_weight, gate_up);
+  gated_.reset(n_rows_, down);
+  const MatmulTask tasks[] = {task(dense.gate, nullptr), task(dense.up, nullptr)};
+  matmul_silu_mul(normed_, tasks[0], tasks[1], gated_, pool_, workspace_);
+  lap(Op::kGateUp, tasks);
+  add_linear(dense.down, gated_, Op::kDown);
+}
+
+/// x += the chosen experts' sum, weighted, and the shared expert of h = norm(x)
+void Decoder::add_experts(const MoeWeights& moe, const std::vector<float>& norm_weight) {
+  norm(norm_weight, moe.readers);
+  const MatmulTask tasks[] = {task(moe.router, router_logits_.data())};
+  matmul(normed_, tasks, pool_, workspace_);
+  const RouterParams& router = config_.moe.router;
+  route(router_logits_.data(), n_rows_, router, moe.bias.empty() ? nullptr : moe.bias.data(),
+        experts_.data(), expert_weights_.data(), pool_);
+  lap(Op::kRouter, tasks);
+  moe_add(normed_, moe.layer, {router.n_used, experts_.data(), expert_weights_.data()}, x_.data(),
+          config_.d_model, pool_, moe_workspace_);
+  lap_experts(moe);
+}
+
+void Decoder::project_head(float* logits) {
+  const Weight* const readers[] = {&weights_.head.weight};
+  norm(weights_.output_norm, readers);
+  const MatmulTask tasks[] = {task(weights_.head, logits)};
+  matmul(normed_, tasks, pool_, workspace_);
+  lap(Op::kHead, tasks);
+}
+
+/// normed_ = RMSNorm(x) for `readers`. A row is still in the cache when it is rounded.
+void Decoder::norm(const std::vector<float>& weight, std::span<const Weight* const> readers) {
+  const int64_t d = config_.d_model;
+  normed_.reset(n_rows_, readers);
+  each_row([&](int64_t begin, int64_t end) {
+    float* row = norm_rows_.data() + begin / kRowGrain * d;
+    for (int64_t r = begin; r < end; ++r) {
+      rms_norm(x_.data() + r * d, d, weight.data(), config_.rms_eps, 1, d, row, d);
+      normed_.set(r, 0, d, row);
+    }
+  });
+  lap(Op::kNorm);
+}
+
+/// x += W in (+ bias)
+void Decoder::add_linear(const Linear& weight, const MatmulRows& in, Op op) {
+  MatmulTask tasks[] = {task(weight, x_.data())};
+  tasks[0].add = true;
+  matmul(in, tasks, pool_, workspace_);
+  lap(op, tasks);
+}
+
+void Decoder::lap(Op op, std::span<const MatmulTask> tasks) {
+  if (profile_ == nullptr) return;
+  OpWork work;
+  for (const MatmulTask& task : tasks) {
+    work.bytes += task.weight->bytes();
+    work.macs += static_cast<uint64_t>(n_rows_ * task.weight->rows() * task.weight->cols());
+  }
+  profile_->lap(op, work);
+}
+
+/// An expert's weights are counted once, however many rows it has.
+void Decoder::lap_experts(const MoeWeights& moe) {
+  if (profile_ == nullptr) return;
+  OpWork work;
+  auto count = [&](const ExpertWeights& expert, int64_t rows) {
+    for (const Weight* weight : {expert.gate, expert.up, expert.down}) {
+      work.bytes += weight->bytes();
+      work.macs += static_cast<uint64_t>(rows * weight->rows() * weight->cols());
+    }
+  };
+  std::vector<int64_t> rows(moe.experts.size());
+  for (int64_t i = 0; i < n_rows_ * config_.moe.router.n_used; ++i) {
+    ++rows[static_cast<size_t>(experts_[static_cast<size_t>(i)])];
+  }
+  for (size_t e = 0; e < rows.size(); ++e) {
+    if (rows[e] > 0) count(moe.experts[e], rows[e]);
+  }
+  if (moe.layer.shared != nullptr) count(*moe.layer.shared, n_rows_);
+  profile_->lap(Op::kExperts, work);
+}
+
+/// A sequence's keys and values are counted once, as far as its last row sees.
+void Decoder::lap_attention(const KvLayout& kv, int64_t macs_per_position) {
+  if (profile_ == nullptr) return;
+  const uint64_t position_bytes = kv.bytes_per_token() / static_cast<uint64_t>(kv.n_layers);
+  OpWork work;
+  for (size_t r = 0; r < positions_.size(); ++r) {
+    const auto seen = static_cast<uint64_t>(positions_[r]) + 1;
+    work.macs += seen * static_cast<uint64_t>(macs_per_position);
+    const bool last = r + 1 == positions_.size() || row_sequences_[r + 1] != row_sequences_[r];
+    if (last) work.bytes += seen * position_bytes;
+  }
+  profile_->lap(Op::kAttention, work);
+}
+
+Status Decoder::check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const {
+  const KvLayout& layout = kv.layout();
+  const KvLayout own = kv_layout();
+  if (layout.n_layers != own.n_layers || layout.n_kv_heads != own.n_kv_heads ||
+      layout.d_head != own.d_head || layout.values_in_keys != own.values_in_keys ||
+      layout.extra_bytes != own.extra_bytes) {
+    return Error{Code::kInvalidArgument, "the key/value pool was made for another model"};
+  }
+  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+    for (PageId page : batch.sequences[s].pages) {
+      if (page < 0 || page >= kv.n_pages()) {
+        return Error{Code::kInvalidArgument,
+                     fmt::format("sequence {} names page {} of {}", s, page, kv.n_pages())};
+      }
+    }
+  }
+  size_t wanted = 0;
+  std::vector<bool> seen(batch.sequences.size());
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    TRY_STATUS(check_row(batch, r, kv));
+    const size_t sequence = static_cast<size_t>(batch.rows[r].sequence);
+    const bool continues = r > 0 && batch.rows[r - 1].sequence == batch.rows[r].sequence;
+    if (seen[sequence] && !continues) {
+      return Error{Code::kInvalidArgument,
+                   fmt::format("row {}: the rows of sequence {} are not consecutive", r, sequence)};
+    }
+    seen[sequence] = true;
+    wanted += batch.rows[r].wants_logits ? 1 : 0;
+  }
+  if (logits.size() < wanted * static_cast<size_t>(config_.n_vocab)) {
+    return Error{Code::kInvalidArgument, fmt::format("room for {} logits, {} rows want {} each",
+                                                     logits.size(), wanted, config_.n_vocab)};
+  }
+  return {};
+}
+
+Status Decoder::check_row(const Batch& batch, size_t index, const KvPool& kv) const {
+  const BatchRow& row = batch.rows[index];
+  if (row.token < 0 || row.token >= config_.n_vocab) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: token {} is not in [0, {})", index,
+                                                     row.token, config_.n_vocab)};
+  }
+  if (row.sequence < 0 || static_cast<size_t>(row.sequence) >= batch.sequences.size()) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: sequence {} is not in [0, {})", index,
+                                                     row.sequence, batch.sequences.size())};
+  }
+  const auto& pages = batch.sequences[static_cast<size_t>(row.sequence)].pages;
+  const int64_t room = static_cast<int64_t>(pages.size()) * kv.page_tokens();
+  if (row.position < 0 || row.position >= room) {
+    return Error{Code::kInvalidArgument, fmt::format("row {}: position {} is not in [0, {}), the "
+                                                     "pages of its sequence",
+                                                     index, row.position, room)};
+  }
+  if (index > 0 && batch.rows[index - 1].sequence == row.sequence &&
+      batch.rows[index - 1].position >= row.position) {
+    return Error{Code::kInvalidArgument,
+                 fmt::format("row {}: position {} does not follow {}", index, row.position,
+                             batch.rows[index - 1].position)};
+  }
+  return {};
+}
+
+/// Of all matrices that one token's pass reads.
+struct Decoder::Totals {
+  uint64_t bytes = 0;
+  uint64_t macs = 0;
+
+  void add(const Weight& weight, uint64_t times = 1) {
+    bytes += times * weight.bytes();
+    macs += times * static_cast<uint64_t>(weight.rows()) * static_cast<uint64_t>(weight.cols());
+  }
+  void add(const DenseWeights& dense) {
+    for (const Linear* linear : {&dense.gate, &dense.up, &dense.down}) add(linear->weight);
+  }
+  /// The experts that one token uses; all are of one size.
+  void add(const MoeWeights& moe, int64_t n_used) {
+    add(moe.router.weight);
+    for (const auto* part : {&moe.gate, &moe.up, &moe.down}) {
+      add(part->front(), static_cast<uint64_t>(n_used));
+    }
+    if (moe.shared) add(*moe.shared);
+  }
+};
+
+Decoder::Totals Decoder::totals() const {
+  Totals out;
+  for (const LayerWeights& layer : weights_.layers) {
+    each_attention_weight(layer, [&](const Weight& weight) { out.add(weight); });
+    if (layer.dense) out.add(*layer.dense);
+    if (layer.moe != nullptr) out.add(*layer.moe, config_.moe.router.n_used);
+  }
+  out.add(weights_.head.weight);
+  return out;
+}
+
+uint64_t Decoder::weight_bytes_per_token() const {
+  return weights_.embedding.row_bytes() + totals().bytes;
+}
+
+uint64_t Decoder::macs_per_token() const {
+  return totals().macs;
+}
+
+}  // namespace hadal

@@ -1,0 +1,173 @@
+/// The forward pass of DeepSeek V2 and V3: multi-head latent attention (2405.04434, 2.1). Per token
+/// and layer only c, of kv_lora_rank numbers, and one rotated key are cached.
+///
+/// Two forms of the same sum. Absorbed: queries go into the latent space (k_up), attend to c
+/// itself, and what they find comes back (v_up); nothing is made per cached position. Expanded:
+/// keys and values of all heads are made from c again for every position that is seen; fewer
+/// multiply-adds once many rows share them.
+#include <algorithm>
+
+#include "kernels/latent_attention.h"
+#include "kernels/matmul_heads.h"
+#include "model/decoder/decoder.h"
+
+namespace hadal {
+namespace {
+
+class LatentDecoder final : public Decoder {
+ public:
+  LatentDecoder(ModelConfig config, ModelWeights weights, const LoadOptions& options,
+                ThreadPool& pool)
+      : Decoder(std::move(config), std::move(weights), options, pool), shape_(config_.latent) {}
+
+  KvLayout kv_layout() const override {
+    return {.n_layers = config_.n_layers,
+            .n_kv_heads = 1,
+            .d_head = shape_.d_cache(),
+            .type = kv_type_,
+            .values_in_keys = true};
+  }
+
+ private:
+  void project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) override;
+  void project_down(const LatentWeights& weights);
+  void project_queries(const LatentWeights& weights);
+  void norm_and_rotate(const LatentWeights& weights);
+  void add_attention(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) override;
+  void attend_absorbed(int64_t index, std::span<const KvSequence> sequences, KvPool& kv);
+  void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
+  void resize_attention(int64_t rows) override;
+  void each_attention_weight(const LayerWeights& layer,
+                             const std::function<void(const Weight&)>& visit) const override;
+
+  LatentShape latent_shape() const { return {config_.n_heads, shape_.kv_lora_rank, shape_.d_rope}; }
+  int64_t q_width() const { return config_.n_heads * shape_.d_query(); }
+  int64_t value_width() const { return config_.n_heads * shape_.d_value; }
+
+  const LatentConfig shape_;
+  std::vector<float> q_a_;       ///< q_lora_rank
+  std::vector<float> q_;         ///< per head d_nope, d_rope
+  std::vector<float> c_;         ///< kv_lora_rank, d_rope: what is cached
+  std::vector<float> absorbed_;  ///< per head kv_lora_rank, d_rope
+  std::vector<float> mixed_;     ///< per head kv_lora_rank
+  std::vector<float> attended_;  ///< per head d_value
+  MatmulRows q_rank_;            ///< input of q_b
+  MatmulRows values_;            ///< attended_, input of the attention's output product
+  HeadsWorkspace heads_;
+};
+
+void LatentDecoder::project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) {
+  const LatentWeights& weights = *layer(index).latent;
+  const Weight* const readers[] = {weights.q_a ? &weights.q_a->weight : &weights.q_b.weight,
+                                   &weights.kv_a.weight};
+  norm(layer(index).attn_norm, readers);
+  project_down(weights);
+  if (weights.q_a) project_queries(weights);
+  norm_and_rotate(weights);
+  kv_write_latent(kv, index, attention_rows(sequences), c_.data(), pool_);
+  lap(Op::kKvWrite);
+}
+
+/// [c | k_pe] = Wkv_a h, and Wq_a h or, without a rank, q = Wq h
+void LatentDecoder::project_down(const LatentWeights& weights) {
+  const MatmulTask tasks[] = {
+      weights.q_a ? task(*weights.q_a, q_a_.data()) : task(weights.q_b, q_.data()),
+      task(weights.kv_a, c_.data())};
+  matmul(normed_, tasks, pool_, workspace_);
+  lap(Op::kQkv, tasks);
+}
+
+/// q = Wq_b norm(Wq_a h)
+void LatentDecoder::project_queries(const LatentWeights& weights) {
+  const int64_t rank = shape_.q_lora_rank;
+  const Weight* const readers[] = {&weights.q_b.weight};
+  q_rank_.reset(n_rows_, readers);
+  each_row([&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* row = q_a_.data() + r * rank;
+      rms_norm(row, rank, weights.q_a_norm.data(), config_.rms_eps, 1, rank, row, rank);
+      q_rank_.set(r, 0, rank, row);
+    }
+  });
+  const MatmulTask tasks[] = {task(weights.q_b, q_.data())};
+  matmul(q_rank_, tasks, pool_, workspace_);
+  lap(Op::kQueryUp, tasks);
+}
+
+/// c = norm(c); q_pe of each head and k_pe turn with their position.
+void LatentDecoder::norm_and_rotate(const LatentWeights& weights) {
+  const int64_t width = shape_.d_cache();
+  const int64_t rank = shape_.kv_lora_rank;
+  each_row([&](int64_t begin, int64_t end) {
+    float* first = c_.data() + begin * width;
+    rms_norm(first, width, weights.kv_a_norm.data(), config_.rms_eps, end - begin, rank, first,
+             width);
+    rope(angles_, {begin, end}, c_.data() + rank, width, 1, shape_.d_rope);
+    rope(angles_, {begin, end}, q_.data() + shape_.d_nope, q_width(), config_.n_heads,
+         shape_.d_query());
+  });
+  lap(Op::kRope);
+}
+
+/// x += Wo attention
+void LatentDecoder::add_attention(int64_t index, std::span<const KvSequence> sequences,
+                                  KvPool& kv) {
+  attend_absorbed(index, sequences, kv);
+  const Linear& o = layer(index).latent->o;
+  const Weight* const readers[] = {&o.weight};
+  values_.reset(n_rows_, readers);
+  values_.set_all(attended_.data(), value_width(), pool_);
+  add_linear(o, values_, Op::kAttentionOut);
+}
+
+void LatentDecoder::attend_absorbed(int64_t index, std::span<const KvSequence> sequences,
+                                    KvPool& kv) {
+  const LatentWeights& weights = *layer(index).latent;
+  const int64_t n_heads = config_.n_heads;
+  const int64_t rank = shape_.kv_lora_rank;
+  const int64_t width = shape_.d_cache();
+  reserve_rows(absorbed_, n_rows_, n_heads * width);
+  reserve_rows(mixed_, n_rows_, n_heads * rank);
+  float* q = q_.data();
+  const HeadRows queries{q, q_width(), shape_.d_query()};
+  const HeadRows absorbed{absorbed_.data(), n_heads * width, width};
+  matmul_heads(queries, n_rows_, weights.k_up, absorbed, pool_, heads_);
+  for (int64_t r = 0; r < n_rows_; ++r) {
+    for (int64_t h = 0; h < n_heads; ++h) {
+      std::copy_n(queries.at(r, h) + shape_.d_nope, shape_.d_rope, absorbed.at(r, h) + rank);
+    }
+  }
+  lap(Op::kLatentUp);
+  latent_attention(kv, index, attention_rows(sequences), absorbed_.data(), latent_shape(),
+                   config_.attention_scale, mixed_.data(), pool_);
+  lap_attention(kv.layout(), n_heads * (width + rank));
+  matmul_heads({mixed_.data(), n_heads * rank, rank}, n_rows_, weights.v_up,
+               {attended_.data(), value_width(), shape_.d_value}, pool_, heads_);
+  lap(Op::kLatentUp);
+}
+
+void LatentDecoder::resize_attention(int64_t rows) {
+  reserve_rows(q_a_, rows, shape_.q_lora_rank);
+  reserve_rows(q_, rows, q_width());
+  reserve_rows(c_, rows, shape_.d_cache());
+  reserve_rows(attended_, rows, value_width());
+}
+
+void LatentDecoder::each_attention_weight(const LayerWeights& layer,
+                                          const std::function<void(const Weight&)>& visit) const {
+  const LatentWeights& weights = *layer.latent;
+  if (weights.q_a) visit(weights.q_a->weight);
+  for (const Linear* linear : {&weights.q_b, &weights.kv_a, &weights.o}) visit(linear->weight);
+  for (const auto* heads : {&weights.k_up, &weights.v_up}) {
+    for (const Weight& weight : *heads) visit(weight);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Model> make_latent_decoder(ModelConfig config, ModelWeights weights,
+                                           const LoadOptions& options, ThreadPool& pool) {
+  return std::make_unique<LatentDecoder>(std::move(config), std::move(weights), options, pool);
+}
+
+}  // namespace hadal

@@ -1,0 +1,15 @@
+#include "model/decoder/decoder.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace hadal {
+
+Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptions& options,
+                                           ThreadPool& pool) {
+  TRY(ModelConfig config, ModelConfig::from_gguf(file));
+  TRY(ModelWeights weights, ModelWeights::bind(file, config, options, pool));
+  const auto make = config.latent ? make_latent_decoder : make_grouped_decoder;
+  return make(std::move(config), std::move(weights), options, pool);
+}
+
+}  // namespace hadal
