@@ -8,12 +8,14 @@
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/isa.h"
+#include "kernels/partial_softmax.h"
 #include "kernels/reference/reference.h"
 
 namespace hadal {
 namespace {
 
 using cpu::kKeyTile;
+using Partial = PartialSoftmax;
 
 // A row's context is cut into spans of this many positions, each with its own running softmax; the
 // spans' results are merged in order. The cut depends on positions alone, so a row gets the same
@@ -45,37 +47,6 @@ std::vector<RowTile> row_tiles(const AttentionRows& rows, int64_t rows_max) {
     tiles.back().last_position = std::max<int64_t>(tiles.back().last_position, rows.positions[i]);
   }
   return tiles;
-}
-
-/// Running softmax of some queries: maximum[n], sum[n], mix[n x d_pad] in one block of memory.
-struct Partial {
-  float* maximum;
-  float* sum;
-  float* mix;
-
-  Partial(float* memory, int64_t n) : maximum(memory), sum(memory + n), mix(memory + 2 * n) {}
-  static int64_t floats(int64_t n, int64_t d_pad) { return n * (2 + d_pad); }
-  void clear(int64_t n, int64_t d_pad) const {
-    std::fill_n(maximum, n, -INFINITY);
-    std::fill_n(sum, n, 0.0f);
-    std::fill_n(mix, n * d_pad, 0.0f);
-  }
-};
-
-/// into = into + from, brought to a common maximum. A span that a query does not see leaves it as
-/// it is.
-void merge(const Partial& into, const Partial& from, int64_t n, int64_t d_pad) {
-  for (int64_t q = 0; q < n; ++q) {
-    if (from.maximum[q] == -INFINITY && from.sum[q] == 0.0f) continue;
-    const float maximum = std::max(into.maximum[q], from.maximum[q]);
-    const float keep = std::exp(into.maximum[q] - maximum);
-    const float gain = std::exp(from.maximum[q] - maximum);
-    into.maximum[q] = maximum;
-    into.sum[q] = into.sum[q] * keep + from.sum[q] * gain;
-    float* a = into.mix + q * d_pad;
-    const float* b = from.mix + q * d_pad;
-    for (int64_t i = 0; i < d_pad; ++i) a[i] = a[i] * keep + b[i] * gain;
-  }
 }
 
 class Attention {
@@ -279,6 +250,7 @@ void kv_write_row(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t 
 
 void kv_write(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* k, const float* v,
               ThreadPool& pool) {
+  CHECK(!kv.layout().values_in_keys);
   const cpu::Ops* ops = current_ops();
   auto body = [&](int64_t begin, int64_t end) {
     std::vector<float> padded(static_cast<size_t>(2 * kv.layout().width()));
@@ -295,7 +267,7 @@ void kv_write(KvPool& kv, int64_t layer, const AttentionRows& rows, const float*
 
 void attention(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* q,
                int64_t n_heads, float scale, float* out, ThreadPool& pool) {
-  CHECK(n_heads % kv.layout().n_kv_heads == 0);
+  CHECK(!kv.layout().values_in_keys && n_heads % kv.layout().n_kv_heads == 0);
   const auto n = static_cast<int64_t>(rows.positions.size());
   CHECK(static_cast<int64_t>(rows.sequences.size()) == n);
   const cpu::Ops* ops = current_ops();

@@ -9,6 +9,7 @@
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/kv_pool.h"
+#include "kernels/latent_attention.h"
 #include "kernels/matmul.h"
 #include "kernels/moe.h"
 #include "kernels/rope.h"

@@ -6,9 +6,13 @@
 
 namespace hadal {
 
+int64_t KvLayout::key_record_bytes() const {
+  if (type == KvType::kQ8_0) return width() + width() / 32 * 2;
+  return width() * (type == KvType::kF32 ? 4 : 2);
+}
+
 int64_t KvLayout::key_block_bytes() const {
-  if (type == KvType::kQ8_0) return (kKvBlock * (width() + width() / 32 * 2) + 63) / 64 * 64;
-  return kKvBlock * width() * (type == KvType::kF32 ? 4 : 2);
+  return (kKvBlock * key_record_bytes() + 63) / 64 * 64;
 }
 
 int64_t KvLayout::value_block_bytes() const {
@@ -22,8 +26,10 @@ KvPool::KvPool(const KvLayout& layout, int64_t page_tokens, int64_t n_pages)
       page_tokens_((page_tokens + kKvBlock - 1) / kKvBlock * kKvBlock),
       n_pages_(n_pages),
       key_block_bytes_(layout.key_block_bytes()),
-      value_block_bytes_(layout.value_block_bytes()) {
+      value_block_bytes_(layout.value_block_bytes()),
+      key_record_bytes_(layout.key_record_bytes()) {
   CHECK(layout.n_layers > 0 && layout.n_kv_heads > 0 && layout.d_head > 0);
+  CHECK(layout.n_kv_heads == 1 || !layout.values_in_keys);
   CHECK(page_tokens > 0 && n_pages > 0 && layout.extra_bytes % 4 == 0);
   layer_bytes_ =
       page_tokens_ / kKvBlock * layout.n_kv_heads * (key_block_bytes_ + value_block_bytes_);

@@ -15,6 +15,14 @@
 ///             A scale is the largest magnitude / 127. A group that holds infinities or NaN (a key
 ///             above 127 * 65504 counts as infinite) is no number as a whole.
 ///
+/// Where values are columns of the keys (values_in_keys), a key block is 16 records, one per
+/// position, so that single positions can be picked (kernels/latent_attention.h):
+///
+///   F32, F16  [column < w]
+///   Q8_0      codes round(x / scale) in [-127, 127] as signed bytes [w], then a scale in F16 per
+///   32
+///             columns [w / 32]; scales as above
+///
 /// Four neighbours of the direction that a product sums over fill 32 bits, as in packed weights
 /// (cpu/cpu_ops.h). Values have one scale per position because it must leave the sum over
 /// positions through the weights.
@@ -48,6 +56,8 @@ struct KvLayout {
   int64_t width() const { return (d_head + 31) / 32 * 32; }
   int64_t key_block_bytes() const;
   int64_t value_block_bytes() const;
+  /// A position's share of a key block.
+  int64_t key_record_bytes() const;
   uint64_t bytes_per_token() const {
     const int64_t blocks = n_layers * n_kv_heads * (key_block_bytes() + value_block_bytes());
     return static_cast<uint64_t>(blocks / kKvBlock + extra_bytes);
@@ -99,6 +109,10 @@ class KvPool {
     return keys(layer, page_of(sequence, position), kv_head) +
            position % page_tokens_ / kKvBlock * key_block_bytes_;
   }
+  /// The record of `position`; layouts with values_in_keys.
+  std::byte* key_record(int64_t layer, const KvSequence& sequence, int64_t position) {
+    return key_block(layer, sequence, 0, position) + position % kKvBlock * key_record_bytes_;
+  }
   std::byte* value_block(int64_t layer, const KvSequence& sequence, int64_t kv_head,
                          int64_t position) {
     return values(layer, page_of(sequence, position), kv_head) +
@@ -119,6 +133,7 @@ class KvPool {
   int64_t n_pages_;
   int64_t key_block_bytes_;
   int64_t value_block_bytes_;
+  int64_t key_record_bytes_;
   int64_t layer_bytes_;
   int64_t page_bytes_;
   size_t mapped_bytes_;

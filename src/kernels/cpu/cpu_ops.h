@@ -86,6 +86,23 @@ struct AttentionTile {
   float* mix;                ///< n x d_pad, running; starts at 0
 };
 
+/// One tile of attention over unpacked keys and values: `n` queries, all heads of one KV head, or
+/// of one head whose keys and values were computed.
+struct LatentTile {
+  int64_t n;
+  int64_t d_key;         ///< a multiple of 32
+  int64_t d_value;       ///< a multiple of 32
+  const float* queries;  ///< n x d_key, scaled
+  const float* keys;     ///< [kKeyTile / 16][d_key][16 positions]
+  const float* values;   ///< [d_value / 16][kKeyTile][16 columns]
+  /// As in AttentionTile; `mix` is n x d_value.
+  const int32_t* visible;
+  float* work;
+  float* maximum;
+  float* sum;
+  float* mix;
+};
+
 /// Products of quantised weights with activations of one kind. A tile's column c has its results of
 /// panel p at out + (c * panels + p) * 16.
 struct QuantOps {
@@ -121,6 +138,14 @@ struct Ops {
   /// Writes position `slot` of a block.
   void (*store_key)(int kv, const float* k, int64_t d_pad, int slot, uint8_t* block);
   void (*store_value)(int kv, const float* v, int64_t d_pad, int slot, uint8_t* block);
+
+  // Attention over records of positions (kv_pool.h, values_in_keys).
+  void (*store_record)(int kv, const float* x, int64_t d_pad, uint8_t* record);
+  /// 16 records become a LatentTile's keys of 16 positions, [d_pad][16], and the first `d_value`
+  /// columns its values: [column / 16][kKeyTile][16], of which 16 positions are written.
+  void (*unpack_records)(int kv, const uint8_t* const* records, int64_t d_pad, int64_t d_value,
+                         float* keys, float* values);
+  void (*latent_tile)(const LatentTile& tile);
 
   // Element-wise, one row each.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

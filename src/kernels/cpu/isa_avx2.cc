@@ -11,6 +11,7 @@ namespace {
 
 using cpu::AttentionTile;
 using cpu::FloatInput;
+using cpu::LatentTile;
 using cpu::QuantInput;
 
 // The order matters: each file uses the ones before it.
@@ -21,6 +22,7 @@ using cpu::QuantInput;
 #include "kernels/cpu/isa_quant.h"
 #include "kernels/cpu/isa_float.h"
 #include "kernels/cpu/isa_attention.h"
+#include "kernels/cpu/isa_latent.h"
 #include "kernels/cpu/isa_elementwise.h"
 #include "kernels/cpu/isa_ceiling.h"
 // clang-format on

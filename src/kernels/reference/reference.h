@@ -6,6 +6,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/moe.h"
+#include "kernels/latent_attention.h"
 #include "kernels/rope.h"
 #include "tensor/tensor.h"
 
@@ -35,5 +36,14 @@ void kv_write_row(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t 
 /// Head `head` of row `row` of `attention`.
 void attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row, int64_t head,
                     const float* q, int64_t n_heads, float scale, float* out);
+
+/// A record of a position (kv_pool.h): `width` floats into it, and one of its columns.
+void store_record(KvType type, const float* x, int64_t width, std::byte* record);
+float record_value(KvType type, int64_t width, const std::byte* record, int64_t column);
+
+/// Head `head` of row `row` of `latent_attention`.
+void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row,
+                           int64_t head, const float* q, const LatentShape& shape, float scale,
+                           float* out);
 
 }  // namespace hadal::reference

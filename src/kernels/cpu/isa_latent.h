@@ -1,0 +1,176 @@
+// Attention over unpacked keys and values: records of latents (multi-head latent attention), or
+// keys and values computed from them. A record is read once per tile for all queries, and becomes
+// float twice: positions side by side for the scores, columns side by side for the mix. The
+// arithmetic of a query is that of isa_attention.h.
+
+/// Columns [column, column + kLanes) of a record as floats.
+HADAL_INLINE F load_columns(int kv, const uint8_t* record, int64_t d_pad, int64_t column) {
+  if (kv == cpu::kKvF32) return load(reinterpret_cast<const float*>(record) + column);
+  if (kv == cpu::kKvF16) return load_f16(record + column * 2);
+  uint16_t scale;
+  __builtin_memcpy(&scale, record + d_pad + column / 32 * 2, 2);
+  return mul(to_float(load_i8_int(record + column)), splat(f16_scalar(scale)));
+}
+
+/// Each 4 lanes of x go 64 floats further.
+#if HADAL_ISA_AVX512
+HADAL_INLINE void store_quarters(F x, float* out) {
+  _mm_storeu_ps(out, _mm512_castps512_ps128(x));
+  _mm_storeu_ps(out + 64, _mm512_extractf32x4_ps(x, 1));
+  _mm_storeu_ps(out + 128, _mm512_extractf32x4_ps(x, 2));
+  _mm_storeu_ps(out + 192, _mm512_extractf32x4_ps(x, 3));
+}
+#elif HADAL_ISA_NEON
+HADAL_INLINE void store_quarters(F x, float* out) {
+  store(out, x);
+}
+#else
+HADAL_INLINE void store_quarters(F x, float* out) {
+  _mm_storeu_ps(out, _mm256_castps256_ps128(x));
+  _mm_storeu_ps(out + 64, _mm256_extractf128_ps(x, 1));
+}
+#endif
+
+/// out[c * 16] = the four rows' lane c, for each lane.
+HADAL_INLINE void store_transposed(const F row[4], float* out) {
+  const F low01 = unpack_low(row[0], row[1]);
+  const F high01 = unpack_high(row[0], row[1]);
+  const F low23 = unpack_low(row[2], row[3]);
+  const F high23 = unpack_high(row[2], row[3]);
+  const F column[4] = {unpack_low_pairs(low01, low23), unpack_high_pairs(low01, low23),
+                       unpack_low_pairs(high01, high23), unpack_high_pairs(high01, high23)};
+  HADAL_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    store_quarters(column[c], out + c * 16);
+  }
+}
+
+template <int kv>
+void unpack_records_of(const uint8_t* const* records, int64_t d_pad, int64_t d_value, float* keys,
+                       float* values) {
+  for (int64_t column = 0; column < d_pad; column += kLanes) {
+    float* strip = values + column / 16 * 16 * cpu::kKeyTile + column % 16;
+    const bool in_values = column < d_value;
+    HADAL_UNROLL
+    for (int p = 0; p < 16; p += 4) {
+      F row[4];
+      HADAL_UNROLL
+      for (int i = 0; i < 4; ++i) row[i] = load_columns(kv, records[p + i], d_pad, column);
+      store_transposed(row, keys + column * 16 + p);
+      if (!in_values) continue;
+      HADAL_UNROLL
+      for (int i = 0; i < 4; ++i) store(strip + (p + i) * 16, row[i]);
+    }
+  }
+}
+
+void unpack_records(int kv, const uint8_t* const* records, int64_t d_pad, int64_t d_value,
+                    float* keys, float* values) {
+  if (kv == cpu::kKvF32) {
+    unpack_records_of<cpu::kKvF32>(records, d_pad, d_value, keys, values);
+  } else if (kv == cpu::kKvF16) {
+    unpack_records_of<cpu::kKvF16>(records, d_pad, d_value, keys, values);
+  } else {
+    unpack_records_of<cpu::kKvQ8_0>(records, d_pad, d_value, keys, values);
+  }
+}
+
+void store_record(int kv, const float* x, int64_t d_pad, uint8_t* record) {
+  if (kv != cpu::kKvQ8_0) return store_value(kv, x, d_pad, 0, record);
+  for (int64_t b = 0; b < d_pad / 32; ++b) {
+    uint16_t half[kLanes];
+    store_half(half, splat(peak_of(x + b * 32, 32) / 127.0f));
+    __builtin_memcpy(record + d_pad + b * 2, half, 2);
+    const float scale = f16_scalar(half[0]);
+    const bool usable = scale > 0.0f && scale < __builtin_inff();
+    uint8_t codes[32];
+    codes_of(x + b * 32, usable ? 1.0f / scale : 0.0f, codes);
+    for (int i = 0; i < 32; ++i) record[b * 32 + i] = static_cast<uint8_t>(codes[i] ^ 0x80);
+  }
+}
+
+/// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
+template <int Q>
+void latent_mix_piece(const LatentTile& tile, const float* weights, const float* keep, int begin,
+                      int end, int64_t column, float* mix) {
+  const int64_t d = tile.d_value;
+  const float* values[kWideVectors];
+  F sum[Q][kWideVectors];
+  HADAL_UNROLL
+  for (int v = 0; v < kWideVectors; ++v) {
+    values[v] = tile.values + (column + v * kLanes) / 16 * 16 * cpu::kKeyTile + v * kLanes % 16;
+    HADAL_UNROLL
+    for (int i = 0; i < Q; ++i) {
+      sum[i][v] = mul(load(mix + i * d + column + v * kLanes), splat(keep[i]));
+    }
+  }
+  for (int p = begin; p < end; ++p) {
+    F value[kWideVectors];
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) value[v] = load(values[v] + p * 16);
+    HADAL_UNROLL
+    for (int i = 0; i < Q; ++i) {
+      const F factor = splat(weights[i * cpu::kKeyTile + p]);
+      HADAL_UNROLL
+      for (int v = 0; v < kWideVectors; ++v) sum[i][v] = fma(factor, value[v], sum[i][v]);
+    }
+  }
+  HADAL_UNROLL
+  for (int i = 0; i < Q; ++i) {
+    HADAL_UNROLL
+    for (int v = 0; v < kWideVectors; ++v) store(mix + i * d + column + v * kLanes, sum[i][v]);
+  }
+}
+
+/// Every query adds exactly the positions it sees: what lies in the others may be no number.
+void latent_mix_all(const LatentTile& tile, const AttentionWork& work) {
+  const float one = 1.0f;
+  for (int64_t column = 0; column < tile.d_value; column += kWide) {
+    in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t q) {
+      const float* weights = work.scores + q * cpu::kKeyTile;
+      float* mix = tile.mix + q * tile.d_value;
+      int common = tile.visible[q];
+      for (int i = 1; i < Q; ++i) {
+        common = tile.visible[q + i] < common ? tile.visible[q + i] : common;
+      }
+      latent_mix_piece<Q>(tile, weights, work.keep + q, 0, common, column, mix);
+      for (int i = 0; i < Q; ++i) {
+        if (tile.visible[q + i] == common) continue;
+        latent_mix_piece<1>(tile, weights + i * cpu::kKeyTile, &one, common, tile.visible[q + i],
+                            column, mix + i * tile.d_value);
+      }
+    });
+  }
+}
+
+void latent_tile(const LatentTile& tile) {
+  int seen = 0;
+  for (int64_t q = 0; q < tile.n; ++q) seen = tile.visible[q] > seen ? tile.visible[q] : seen;
+  if (seen == 0) return;
+  const AttentionWork work(tile.work, (tile.n + 15) / 16 * 16);
+  const uint8_t* blocks[cpu::kKeyTile / cpu::kKvBlock];
+  for (int64_t b = 0; b < cpu::kKeyTile / cpu::kKvBlock; ++b) {
+    blocks[b] = reinterpret_cast<const uint8_t*>(tile.keys + b * tile.d_key * 16);
+  }
+  for (int p = 0; p < seen; p += kWide) {
+    in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t i) {
+      score_piece<float, Q>(tile.queries + i * tile.d_key, tile.d_key, blocks + p / 16, nullptr,
+                            work.scores + i * cpu::kKeyTile + p);
+    });
+  }
+  const AttentionTile softmax = {.kv = cpu::kKvF32,
+                                 .n = tile.n,
+                                 .d_pad = tile.d_value,
+                                 .queries = nullptr,
+                                 .keys = {},
+                                 .values = {},
+                                 .next_keys = nullptr,
+                                 .visible = tile.visible,
+                                 .work = tile.work,
+                                 .maximum = tile.maximum,
+                                 .sum = tile.sum,
+                                 .mix = tile.mix};
+  update_maximum(softmax, work);
+  weigh(softmax, work);
+  latent_mix_all(tile, work);
+}

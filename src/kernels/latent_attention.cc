@@ -1,0 +1,276 @@
+#include "kernels/latent_attention.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/isa.h"
+#include "kernels/partial_softmax.h"
+#include "kernels/reference/reference.h"
+
+namespace hadal {
+namespace {
+
+using cpu::kKeyTile;
+using Partial = PartialSoftmax;
+
+// As in attention.cc: a row's positions are cut into spans with a running softmax each, merged in
+// order, so that a row gets the same bits however its spans are shared out.
+constexpr int64_t kSpan = 512;
+static_assert(kSpan % kKeyTile == 0 && kKvBlock == cpu::kKvBlock);
+// Queries (rows x heads) that share the unpacking of a tile.
+constexpr int64_t kQueriesPerTile = 64;
+// What the partial results of one wave of spans may take: 64 MB.
+constexpr int64_t kWaveFloats = int64_t{16} << 20;
+
+/// Some heads of consecutive rows of one sequence.
+struct Tile {
+  int64_t row = 0;
+  int64_t rows = 0;
+  int64_t head = 0;
+  int64_t heads = 0;
+  int64_t seen = 0;  ///< the most positions that a row sees
+
+  int64_t queries() const { return rows * heads; }
+  int64_t spans() const { return (seen + kSpan - 1) / kSpan; }
+};
+
+class LatentAttention {
+ public:
+  LatentAttention(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* q,
+                  const LatentShape& shape, float scale, float* out, const cpu::Ops& ops)
+      : kv_(kv),
+        layer_(layer),
+        rows_(rows),
+        q_(q),
+        shape_(shape),
+        scale_(scale),
+        out_(out),
+        ops_(ops),
+        d_key_(kv.layout().width()),
+        d_value_((shape.kv_lora_rank + 31) / 32 * 32) {
+    make_tiles();
+  }
+
+  void run(ThreadPool& pool) {
+    int64_t spans_max = 1;
+    for (const Tile& tile : tiles_) spans_max = std::max(spans_max, tile.spans());
+    const auto count = static_cast<int64_t>(tiles_.size());
+    if (pool.size() > 1 && spans_max > 1 && count < 4 * pool.size()) {
+      const int64_t floats = spans_max * Partial::floats(queries_max_, d_value_);
+      const int64_t wave = std::max<int64_t>(1, kWaveFloats / floats);
+      for (int64_t first = 0; first < count; first += wave) {
+        run_wave(pool, first, std::min(count - first, wave), spans_max);
+      }
+      return;
+    }
+    pool.parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) run_tile(tiles_[static_cast<size_t>(i)]);
+    });
+  }
+
+ private:
+  void make_tiles() {
+    const auto n = static_cast<int64_t>(rows_.positions.size());
+    const int64_t heads_max = std::min(shape_.n_heads, kQueriesPerTile);
+    const int64_t rows_max = std::max<int64_t>(1, kQueriesPerTile / shape_.n_heads);
+    for (int64_t row = 0; row < n;) {
+      Tile tile{.row = row};
+      while (row < n && tile.rows < rows_max && sequence_index(row) == sequence_index(tile.row)) {
+        tile.seen = std::max(tile.seen, seen_by(row));
+        ++tile.rows;
+        ++row;
+      }
+      for (tile.head = 0; tile.head < shape_.n_heads; tile.head += heads_max) {
+        tile.heads = std::min(heads_max, shape_.n_heads - tile.head);
+        tiles_.push_back(tile);
+        queries_max_ = std::max(queries_max_, tile.queries());
+      }
+    }
+  }
+
+  int32_t sequence_index(int64_t row) const { return rows_.sequences[static_cast<size_t>(row)]; }
+  int64_t seen_by(int64_t row) const {
+    return static_cast<int64_t>(rows_.positions[static_cast<size_t>(row)]) + 1;
+  }
+
+  /// One worker, span after span.
+  void run_tile(const Tile& tile) {
+    const int64_t n = tile.queries();
+    const int64_t floats = Partial::floats(n, d_value_);
+    float* memory = scratch(2 * floats + work_floats(n));
+    const Partial total(memory, n);
+    for (int64_t s = 0; s < tile.spans(); ++s) {
+      const Partial part(s == 0 ? memory : memory + floats, n);
+      run_span(tile, s, part, memory + 2 * floats);
+      if (s > 0) merge(total, part, n, d_value_);
+    }
+    for (int64_t query = 0; query < n; ++query) emit(tile, query, total);
+  }
+
+  /// Few rows, long contexts: every span of tiles [first, first + count) is a work item.
+  void run_wave(ThreadPool& pool, int64_t first, int64_t count, int64_t spans_max) {
+    const int64_t floats = Partial::floats(queries_max_, d_value_);
+    std::vector<float> partials(static_cast<size_t>(count * spans_max * floats));
+    const auto partial = [&](int64_t i, int64_t span) {
+      return Partial(partials.data() + (i * spans_max + span) * floats,
+                     tiles_[static_cast<size_t>(first + i)].queries());
+    };
+    pool.parallel_for(count * spans_max, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t i = item / spans_max;
+        const Tile& tile = tiles_[static_cast<size_t>(first + i)];
+        if (item % spans_max >= tile.spans()) continue;
+        run_span(tile, item % spans_max, partial(i, item % spans_max),
+                 scratch(work_floats(tile.queries())));
+      }
+    });
+    pool.parallel_for(count * queries_max_, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t i = item / queries_max_;
+        const int64_t query = item % queries_max_;
+        const Tile& tile = tiles_[static_cast<size_t>(first + i)];
+        if (query >= tile.queries()) continue;
+        const Partial total = partial(i, 0);
+        for (int64_t s = 1; s < tile.spans(); ++s) {
+          merge(total.query(query, d_value_), partial(i, s).query(query, d_value_), 1, d_value_);
+        }
+        emit(tile, query, total);
+      }
+    });
+  }
+
+  /// A span's memory: queries, what is visible, unpacked keys and values, the tile's work.
+  int64_t work_floats(int64_t n) const {
+    return n * d_key_ + n + kKeyTile * (d_key_ + d_value_) + ops_.attention_work_floats(n);
+  }
+
+  /// Memory of the calling worker, kept between calls: too large for malloc's fast path.
+  static float* scratch(int64_t floats) {
+    thread_local std::vector<float> memory;
+    if (memory.size() < static_cast<size_t>(floats)) memory.resize(static_cast<size_t>(floats));
+    return memory.data();
+  }
+
+  void run_span(const Tile& tile, int64_t span, const Partial& part, float* work) {
+    const int64_t n = tile.queries();
+    part.clear(n, d_value_);
+    float* queries = work;
+    auto* visible = reinterpret_cast<int32_t*>(queries + n * d_key_);
+    float* keys = queries + n * d_key_ + n;
+    float* values = keys + kKeyTile * d_key_;
+    prepare_queries(tile, queries);
+    const cpu::LatentTile part_of = {.n = n,
+                                     .d_key = d_key_,
+                                     .d_value = d_value_,
+                                     .queries = queries,
+                                     .keys = keys,
+                                     .values = values,
+                                     .visible = visible,
+                                     .work = values + kKeyTile * d_value_,
+                                     .maximum = part.maximum,
+                                     .sum = part.sum,
+                                     .mix = part.mix};
+    const int64_t end = std::min((span + 1) * kSpan, tile.seen);
+    for (int64_t begin = span * kSpan; begin < end; begin += kKeyTile) {
+      unpack(tile, begin, std::min(begin + kKeyTile, end), keys, values);
+      for (int64_t query = 0; query < n; ++query) {
+        const int64_t seen = seen_by(tile.row + query / tile.heads);
+        visible[query] = static_cast<int32_t>(std::clamp<int64_t>(seen - begin, 0, kKeyTile));
+      }
+      ops_.latent_tile(part_of);
+    }
+  }
+
+  void prepare_queries(const Tile& tile, float* queries) const {
+    const int64_t d = shape_.d_key();
+    for (int64_t query = 0; query < tile.queries(); ++query) {
+      const float* source = q_ + index(tile, query) * d;
+      float* scaled = queries + query * d_key_;
+      for (int64_t i = 0; i < d; ++i) scaled[i] = source[i] * scale_;
+      std::fill(scaled + d, scaled + d_key_, 0.0f);
+    }
+  }
+
+  /// Positions [begin, end), in whole blocks; what a block lacks is its first again.
+  void unpack(const Tile& tile, int64_t begin, int64_t end, float* keys, float* values) {
+    const KvSequence& pages = rows_.pages[static_cast<size_t>(sequence_index(tile.row))];
+    for (int64_t block = begin; block < end; block += kKvBlock) {
+      const uint8_t* records[kKvBlock];
+      for (int64_t i = 0; i < kKvBlock; ++i) {
+        const int64_t position = block + i < end ? block + i : block;
+        records[i] = reinterpret_cast<const uint8_t*>(kv_.key_record(layer_, pages, position));
+      }
+      ops_.unpack_records(static_cast<int>(kv_.layout().type), records, d_key_, d_value_,
+                          keys + (block - begin) * d_key_, values + (block - begin) * 16);
+    }
+  }
+
+  /// Row and head of a query, as an index into rows x n_heads.
+  int64_t index(const Tile& tile, int64_t query) const {
+    return (tile.row + query / tile.heads) * shape_.n_heads + tile.head + query % tile.heads;
+  }
+
+  void emit(const Tile& tile, int64_t query, const Partial& total) {
+    float* out = out_ + index(tile, query) * shape_.kv_lora_rank;
+    const float inverse = 1.0f / total.sum[query];
+    const float* mix = total.mix + query * d_value_;
+    for (int64_t i = 0; i < shape_.kv_lora_rank; ++i) out[i] = mix[i] * inverse;
+  }
+
+  KvPool& kv_;
+  int64_t layer_;
+  const AttentionRows& rows_;
+  const float* q_;
+  const LatentShape& shape_;
+  float scale_;
+  float* out_;
+  const cpu::Ops& ops_;
+  int64_t d_key_;    ///< as stored
+  int64_t d_value_;  ///< a multiple of 32
+  std::vector<Tile> tiles_;
+  int64_t queries_max_ = 0;
+};
+
+}  // namespace
+
+void kv_write_latent(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* latents,
+                     ThreadPool& pool) {
+  const KvLayout& layout = kv.layout();
+  CHECK(layout.values_in_keys);
+  const cpu::Ops* ops = current_ops();
+  pool.parallel_for(
+      static_cast<int64_t>(rows.positions.size()), 64, [&](int64_t begin, int64_t end) {
+        std::vector<float> padded(static_cast<size_t>(layout.width()), 0.0f);
+        for (int64_t r = begin; r < end; ++r) {
+          const auto row = static_cast<size_t>(r);
+          const KvSequence& pages = rows.pages[static_cast<size_t>(rows.sequences[row])];
+          std::byte* record = kv.key_record(layer, pages, rows.positions[row]);
+          std::copy_n(latents + r * layout.d_head, layout.d_head, padded.data());
+          if (ops == nullptr) {
+            reference::store_record(layout.type, padded.data(), layout.width(), record);
+          } else {
+            ops->store_record(static_cast<int>(layout.type), padded.data(), layout.width(),
+                              reinterpret_cast<uint8_t*>(record));
+          }
+        }
+      });
+}
+
+void latent_attention(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* q,
+                      const LatentShape& shape, float scale, float* out, ThreadPool& pool) {
+  CHECK(kv.layout().values_in_keys && kv.layout().d_head == shape.d_key());
+  CHECK(rows.sequences.size() == rows.positions.size());
+  const cpu::Ops* ops = current_ops();
+  if (ops != nullptr) return LatentAttention(kv, layer, rows, q, shape, scale, out, *ops).run(pool);
+  const auto n = static_cast<int64_t>(rows.positions.size());
+  pool.parallel_for(n * shape.n_heads, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      reference::latent_attention_head(kv, layer, rows, i / shape.n_heads, i % shape.n_heads, q,
+                                       shape, scale, out);
+    }
+  });
+}
+
+}  // namespace hadal
