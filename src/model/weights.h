@@ -79,7 +79,7 @@ struct ModelWeights {
   RopeTable rope;
   std::vector<PackedPart>
       packed;  ///< all matrices as they lie in memory; empty where nothing packs
-  std::vector<std::vector<uint16_t>> derived;  ///< F16 matrices that the file has in another form
+  std::vector<std::vector<std::byte>> derived;  ///< matrices that the file has in another form
 
   /// Errors name the tensor that is missing or its expected and found shapes. The result borrows
   /// from `file`.

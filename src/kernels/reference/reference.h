@@ -5,8 +5,8 @@
 #include <span>
 
 #include "kernels/attention.h"
-#include "kernels/moe.h"
 #include "kernels/latent_attention.h"
+#include "kernels/moe.h"
 #include "kernels/rope.h"
 #include "tensor/tensor.h"
 

@@ -64,11 +64,10 @@ Result<LatentUps> ups_from_kv_b(Binder& binder, const ModelConfig& config,
         turned[static_cast<size_t>(j * latent.d_nope + i)] = keys[i * rank + j];
       }
     }
-    TRY(Weight k, binder.derived(turned, latent.d_nope, rank));
+    TRY(Weight k, binder.derived(turned, tensor->type, latent.d_nope, rank));
     k_up.push_back(std::move(k));
     TRY(Weight v,
-        binder.derived({keys + latent.d_nope * rank, static_cast<size_t>(latent.d_value * rank)},
-                       rank, latent.d_value));
+        binder.slice(*tensor, h * rows + latent.d_nope, latent.d_value, Activations::kInt16));
     v_up.push_back(std::move(v));
   }
   TRY(Weight kv_b, binder.slice(*tensor, 0, config.n_heads * rows, Activations::kInt16));
@@ -104,7 +103,7 @@ Result<LatentUps> ups_from_parts(Binder& binder, const ModelConfig& config,
     std::copy_n(values.begin() + h * latent.d_value * rank, latent.d_value * rank,
                 out + latent.d_nope * rank);
   }
-  TRY(Weight kv_b, binder.derived(joined, rank, config.n_heads * rows));
+  TRY(Weight kv_b, binder.derived(joined, k_b->type, rank, config.n_heads * rows));
   return LatentUps{std::move(k_up), std::move(v_up), std::move(kv_b)};
 }
 

@@ -1,6 +1,7 @@
 #include "model/file/binder.h"
 
 #include <array>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -11,6 +12,20 @@ std::string shape_text(const std::array<int64_t, 4>& ne) {
   size_t dims = 4;
   while (dims > 1 && ne[dims - 1] == 1) --dims;
   return fmt::format("{{{}}}", fmt::join(ne.begin(), ne.begin() + dims, ", "));
+}
+
+/// As F32, BF16 or F16.
+std::vector<std::byte> encoded(std::span<const float> values, DType type) {
+  std::vector<std::byte> out(values.size() * static_cast<size_t>(dtype_info(type).block_bytes));
+  if (type == DType::kF32) {
+    std::memcpy(out.data(), values.data(), out.size());
+    return out;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t bits = type == DType::kBF16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
+    std::memcpy(out.data() + i * sizeof(bits), &bits, sizeof(bits));
+  }
+  return out;
 }
 
 }  // namespace
@@ -108,19 +123,19 @@ Result<Linear> Binder::slice(const TensorView& fused, const std::vector<float>& 
   return Linear{std::move(weight), std::move(part_bias)};
 }
 
-Result<Weight> Binder::derived(std::span<const float> values, int64_t cols, int64_t rows) {
-  std::vector<uint16_t> halves(values.size());
-  for (size_t i = 0; i < values.size(); ++i) halves[i] = f32_to_f16(values[i]);
+Result<Weight> Binder::derived(std::span<const float> values, DType source, int64_t cols,
+                               int64_t rows) {
   TensorView view;
-  view.name = "in F16";
-  view.type = DType::kF16;
+  view.name = "derived";
+  view.type = source == DType::kF32 || source == DType::kBF16 ? source : DType::kF16;
   view.n_dims = 2;
   view.ne = {cols, rows, 1, 1};
-  view.data = reinterpret_cast<const std::byte*>(halves.data());
-  view.bytes = halves.size() * sizeof(uint16_t);
+  std::vector<std::byte> bytes = encoded(values, view.type);
+  view.data = bytes.data();
+  view.bytes = bytes.size();
   TRY(Weight weight, Weight::prepare(view, Activations::kInt16, pool_));
   // Where the instruction set packs, nothing reads the original any more.
-  if (weight.packed_bytes().empty()) derived_.push_back(std::move(halves));
+  if (weight.packed_bytes().empty()) derived_.push_back(std::move(bytes));
   return weight;
 }
 

@@ -39,12 +39,13 @@ class Binder {
   Result<Linear> slice(const TensorView& fused, const std::vector<float>& bias, int64_t begin,
                        int64_t rows, Activations activations);
 
-  /// A matrix in F16 that the file has in another form; `values` are rows * cols floats. The
-  /// result borrows memory that take_derived() hands over.
-  Result<Weight> derived(std::span<const float> values, int64_t cols, int64_t rows);
+  /// A matrix that the file has in another arrangement, whose elements are of type `source` there:
+  /// it stays F32 or BF16, all else becomes F16. `values` are rows * cols floats. The result
+  /// borrows memory that take_derived() hands over.
+  Result<Weight> derived(std::span<const float> values, DType source, int64_t cols, int64_t rows);
 
   std::vector<PackedPart> take_packed() { return std::move(packed_); }
-  std::vector<std::vector<uint16_t>> take_derived() { return std::move(derived_); }
+  std::vector<std::vector<std::byte>> take_derived() { return std::move(derived_); }
   void finished() const;
 
  private:
@@ -57,7 +58,7 @@ class Binder {
   uint64_t bytes_total_ = 0;
   uint64_t bytes_done_ = 0;
   std::vector<PackedPart> packed_;
-  std::vector<std::vector<uint16_t>> derived_;
+  std::vector<std::vector<std::byte>> derived_;
 };
 
 }  // namespace hadal
