@@ -23,16 +23,21 @@ Status check_same_words(const LoadedText& draft, const LoadedModel& served) {
 }  // namespace
 
 bool is_speculation_mode(std::string_view name) {
-  return name == "off" || name == "ngram" || name == "draft";
+  return name == "off" || name == "ngram" || name == "mtp" || name == "draft";
+}
+
+bool wants_prediction(const SpeculationOptions& options) {
+  return options.mode == "mtp";
 }
 
 void add_speculation_options(CLI::App& command, SpeculationOptions& o) {
   command
       .add_option("--speculate", o.mode,
                   "guess tokens and check several at once, same answers in fewer steps: off, ngram "
-                  "(copies from prompt and answer) or draft (default " +
+                  "(copies from prompt and answer), mtp (the model's own prediction layer) or draft "
+                  "(default " +
                       o.mode + ")")
-      ->check(CLI::IsMember({"off", "ngram", "draft"}))
+      ->check(CLI::IsMember({"off", "ngram", "mtp", "draft"}))
       ->type_name("HOW");
   command.add_option("--draft-model", o.draft_model, "the small model that guesses, for draft")
       ->type_name("M");
@@ -47,6 +52,16 @@ Result<Speculation> open_speculation(const SpeculationOptions& options, const Lo
                  "add --speculate draft"};
   }
   if (options.mode == "ngram") out.drafter = make_ngram_drafter();
+  if (options.mode == "mtp") {
+    if (!served.model->predicts()) {
+      return Error{Code::kInvalidArgument,
+                   served.name + " has no layer for multi-token prediction",
+                   "--speculate ngram works with every model"};
+    }
+    out.drafter = make_prediction_drafter(
+        *served.model, static_cast<double>(served.model->prediction_bytes_per_token()) /
+                           static_cast<double>(served.model->weight_bytes_per_token()));
+  }
   if (options.mode != "draft") return out;
   if (options.draft_model.empty()) {
     return Error{Code::kInvalidArgument, "--speculate draft needs a model that guesses",

@@ -12,11 +12,13 @@
 namespace hadal {
 
 struct SpeculationOptions {
-  std::string mode = "off";  ///< off, ngram or draft
+  std::string mode = "off";  ///< off, ngram, mtp or draft
   std::string draft_model;   ///< for draft: a name or a path
 };
 
 bool is_speculation_mode(std::string_view name);
+/// Whether the served model is to be loaded with its prediction layer.
+bool wants_prediction(const SpeculationOptions& options);
 void add_speculation_options(CLI::App& command, SpeculationOptions& options);
 
 /// A drafter for the engine and what it borrows. Must outlive the engine.

@@ -30,17 +30,21 @@ struct DraftTask {
   std::span<const TokenId> tokens;   ///< prompt and output so far
   const Sampler* sampler = nullptr;  ///< as it stands behind them
   int64_t most = 0;                  ///< tokens to propose, 0 to limits::kDraftTokens
+  KvSequence pages = {};             ///< the row's; behind its last token but one they are free
+  KvPool* pool = nullptr;            ///< where they lie
   Draft* draft = nullptr;            ///< filled; comes empty
 };
 
-/// Belongs to the engine's thread. Real ones: earlier text of the row (make_ngram_drafter) and a
-/// small model (make_model_drafter).
+/// Belongs to the engine's thread. Real ones: earlier text of the row (make_ngram_drafter), a small
+/// model (make_model_drafter) and the model's own prediction layer (make_prediction_drafter).
 class Drafter {
  public:
   virtual ~Drafter() = default;
   /// Time of proposing one token, as a share of a pass of the served model over one row. 0: guesses
   /// are free, and wanted even when they will not be checked, to learn how good they are.
   virtual double cost_per_token() const = 0;
+  /// Whether tasks should come with pages for their guesses.
+  virtual bool computes_in_pages() const { return false; }
   /// How often guesses of `kind` come true, as long as nothing was measured.
   virtual double prior(int kind) const = 0;
   /// Fills the tasks' drafts with up to `most` tokens each, ids of the served model's vocabulary;
@@ -68,5 +72,9 @@ struct ModelDrafterOptions {
 /// else may call.
 std::unique_ptr<Drafter> make_model_drafter(ForwardModel& model,
                                             const ModelDrafterOptions& options);
+
+/// The served model's layer for multi-token prediction. REQUIRES: model.predicts(). Draws like the
+/// small model does. Borrows `model`; the engine's thread calls both.
+std::unique_ptr<Drafter> make_prediction_drafter(ForwardModel& model, double cost_per_token);
 
 }  // namespace hadal

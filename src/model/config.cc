@@ -30,8 +30,8 @@ Result<const Architecture*> find_architecture(const GgufFile& file) {
 
 Status read_shape(const Keys& keys, ModelConfig& config) {
   TRY(int64_t blocks, keys.integer("block_count", 1, limits::kModelLayers));
-  TRY(config.n_mtp_layers, keys.integer_or("nextn_predict_layers", 0, 0, blocks - 1));
-  config.n_layers = blocks - config.n_mtp_layers;
+  TRY(int64_t predicting, keys.integer_or("nextn_predict_layers", 0, 0, blocks - 1));
+  config.n_layers = blocks - predicting;
   TRY(config.n_ctx_train, keys.integer("context_length", 1, limits::kModelContext));
   TRY(config.d_model, keys.integer("embedding_length", 1, limits::kModelWidth));
   TRY(config.d_ff, keys.integer("feed_forward_length", 1, limits::kModelWidth));
@@ -179,6 +179,9 @@ Result<ModelConfig> ModelConfig::from_gguf(const GgufFile& file) {
   TRY_STATUS(read_rope(keys, config, file.find_tensor("rope_freqs.weight") != nullptr));
   if (architecture->latent) {
     TRY_STATUS(read_latent_scale(keys, config));
+    // Converters may count the layer and leave it out.
+    const std::string join = fmt::format("blk.{}.nextn.eh_proj.weight", config.n_layers);
+    config.predicts = file.find_tensor(join) != nullptr;
   }
   if (architecture->experts) {
     TRY_STATUS(read_experts(keys, config));

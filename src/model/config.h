@@ -39,8 +39,8 @@ struct MoeConfig {
 struct ModelConfig {
   std::string architecture;
   int64_t n_vocab = 0;
-  int64_t n_layers = 0;      ///< without those for multi-token prediction
-  int64_t n_mtp_layers = 0;  ///< behind the others in the file (2412.19437, 2.2)
+  int64_t n_layers = 0;   ///< without those for multi-token prediction
+  bool predicts = false;  ///< a layer for multi-token prediction follows (2412.19437, 2.2)
   int64_t d_model = 0;
   int64_t d_ff = 0;
   int64_t n_heads = 0;

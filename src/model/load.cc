@@ -4,6 +4,10 @@
 
 namespace hadal {
 
+Status ForwardModel::predict(const Batch&, KvPool&, std::span<float>) {
+  return Error{Code::kUnsupported, "the model has no layer for multi-token prediction"};
+}
+
 Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptions& options,
                                            ThreadPool& pool) {
   TRY(ModelConfig config, ModelConfig::from_gguf(file));

@@ -50,6 +50,14 @@ class ForwardModel {
   /// order, n_vocab floats each, into `logits`. A row's result does not depend on the other
   /// sequences in the batch, nor on the number of threads.
   virtual Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) = 0;
+
+  /// Whether predict() works. forward() then keeps in `kv` what it needs.
+  virtual bool predicts() const { return false; }
+  /// A guess at the logits of forward() for the same rows, for a small part of its cost, by a layer
+  /// for multi-token prediction. All rows want logits, are behind position 0, and the row before
+  /// each went through forward() or, in a guess that goes on, through predict(). What it leaves in
+  /// `kv` at the rows' positions counts until forward() computes them.
+  virtual Status predict(const Batch& batch, KvPool& kv, std::span<float> logits);
 };
 
 /// How latent attention is computed: both forms give the same results but for rounding.
@@ -63,6 +71,7 @@ enum class LatentForm : uint8_t {
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
   LatentForm latent_form = LatentForm::kAuto;
+  bool predict = false;  ///< with the layer for multi-token prediction, if the file has one
   /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway.
   /// None: 16 bits for models so small that they are fast as they are, 8 for others (decision
   /// 0007).
@@ -85,6 +94,8 @@ class Model : public ForwardModel {
   virtual std::span<const PackedPart> packed_parts() const = 0;
   /// Bytes of weights read per decoded token (for the bandwidth bound).
   virtual uint64_t weight_bytes_per_token() const = 0;
+  /// The same for a token of predict(); 0 without.
+  virtual uint64_t prediction_bytes_per_token() const = 0;
   /// Multiply-adds of the weights per token (attention not counted).
   virtual uint64_t macs_per_token() const = 0;
   /// From now on each op is timed into `profile`, which must outlive its use; null: no more.

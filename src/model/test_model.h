@@ -201,11 +201,11 @@ struct LoadedModel {
 
 /// Fails the program when the file is bad: for tests that need a good one.
 inline LoadedModel load_from(GgufFile file, int threads,
-                             Activations activations = Activations::kInt8) {
+                             const LoadOptions& options = {.activations = Activations::kInt8}) {
   LoadedModel out;
   out.file = std::make_unique<GgufFile>(std::move(file));
   out.pool = std::make_unique<ThreadPool>(threads);
-  auto model = Model::load(*out.file, {.activations = activations}, *out.pool);
+  auto model = Model::load(*out.file, options, *out.pool);
   if (!model.ok()) std::fprintf(stderr, "%s\n", model.error().text().c_str());
   out.model = std::move(model).value();
   return out;

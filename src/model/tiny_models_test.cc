@@ -42,7 +42,8 @@ Reference read_reference(const std::string& name) {
 double max_difference(const std::string& name, KvType type) {
   const Reference reference = read_reference(name);
   LoadedModel m =
-      load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2, Activations::kInt16);
+      load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2,
+                {.activations = Activations::kInt16});
   const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
   EXPECT_EQ(logits.size(), reference.logits.size()) << name;
   double worst = 0;
@@ -92,6 +93,36 @@ TEST(TinyModels, QuantisedWeightsMatchReference) {
 TEST(TinyModels, HalfPrecisionCacheStaysClose) {
   for (const char* name : {"llama_mha", "qwen2_bias", "qwen3_yarn", "llama_q4_1", "deepseek_v3"}) {
     EXPECT_LE(max_difference(name, KvType::kF16), 2e-2) << name;
+  }
+}
+
+// Goal: the prediction layer's logits match the twin's at every position: its keys and the states it
+// joins come from forward(), in pieces of any size, or from its own guesses.
+TEST(TinyModels, PredictionLayerMatchesReference) {
+  const Reference reference = read_reference("deepseek_v3.next");
+  const std::vector<TokenId> tokens = read_reference("deepseek_v3").tokens;
+  for (const size_t piece : {size_t{48}, size_t{7}}) {
+    LoadedModel m = load_from(GgufFile::open(kDirectory + "deepseek_v3.gguf").value(), 2,
+                              {.activations = Activations::kInt16, .predict = true});
+    Runner runner(*m.model, 1, 48, KvType::kF32);
+    for (size_t begin = 0; begin < tokens.size(); begin += piece) {
+      const size_t end = std::min(begin + piece, tokens.size());
+      runner.append({{0, {tokens.begin() + static_cast<ptrdiff_t>(begin),
+                          tokens.begin() + static_cast<ptrdiff_t>(end)}}});
+    }
+    Batch batch;
+    batch.sequences.push_back({runner.pages(0)});
+    for (size_t i = 1; i < tokens.size(); ++i) {
+      batch.rows.push_back({tokens[i], static_cast<int32_t>(i), 0, true});
+    }
+    std::vector<float> logits(reference.logits.size());
+    ASSERT_TRUE(m.model->predict(batch, runner.kv(), logits).ok());
+    double worst = 0;
+    for (size_t i = 0; i < logits.size(); ++i) {
+      worst = std::max<double>(worst, std::abs(logits[i] - reference.logits[i]));
+    }
+    std::printf("prediction layer, pieces of %zu: max difference %.1e\n", piece, worst);
+    EXPECT_LE(worst, 1e-2);  // states are kept in half precision
   }
 }
 

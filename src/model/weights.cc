@@ -45,7 +45,7 @@ Activations usual_activations(const ModelConfig& config) {
 /// heads, in the last layer and in the head, which few rows of a prompt reach. That takes more than
 /// half of the error of 8 bits away (decision 0007).
 Rounding rounding_of(const ModelConfig& config, int64_t layer, Activations usual) {
-  if (layer + 1 == config.n_layers) return {Activations::kInt16, Activations::kInt16};
+  if (layer + 1 >= config.n_layers) return {Activations::kInt16, Activations::kInt16};
   const bool shared = config.n_kv_heads * 2 <= config.n_heads;
   return {usual, shared ? Activations::kInt16 : usual};
 }
@@ -67,6 +67,28 @@ Result<LayerWeights> bind_layer(Binder& binder, const ModelConfig& config, int64
     TRY(layer.dense, bind_dense(binder, block, "", config.d_model, config.d_ff, rounding.usual));
   }
   return layer;
+}
+
+/// Copies of embedding and head are optional in files.
+Result<PredictionWeights> bind_prediction(Binder& binder, const ModelConfig& config,
+                                          const TensorView& embedding) {
+  const int64_t d = config.d_model;
+  const std::string block = fmt::format("blk.{}.nextn.", config.n_layers);
+  TRY(Linear join, binder.linear(block + "eh_proj", 2 * d, d, Activations::kInt16));
+  PredictionWeights out{.embedding = embedding, .join = std::move(join)};
+  if (binder.has(block + "embed_tokens.weight")) {
+    TRY(const TensorView* own, binder.find(block + "embed_tokens.weight", d, config.n_vocab));
+    out.embedding = *own;
+  }
+  TRY(out.token_norm, binder.vector(block + "enorm.weight", d));
+  TRY(out.state_norm, binder.vector(block + "hnorm.weight", d));
+  const std::string norm = block + "shared_head_norm.weight";
+  TRY(out.output_norm, binder.vector(binder.has(norm) ? norm : "output_norm.weight", d));
+  if (binder.has(block + "shared_head_head.weight")) {
+    TRY(out.head,
+        binder.linear(block + "shared_head_head", d, config.n_vocab, Activations::kInt16));
+  }
+  return out;
 }
 
 /// The llama3 divisors, if the file has them.
@@ -94,15 +116,21 @@ Result<ModelWeights> ModelWeights::bind(const GgufFile& file, const ModelConfig&
   TRY(std::vector<float> divisors, bind_rope_divisors(binder, config));
   const Activations usual = options.activations.value_or(usual_activations(config));
   std::vector<LayerWeights> layers;
-  for (int64_t index = 0; index < config.n_layers; ++index) {
+  std::optional<PredictionWeights> prediction;
+  const bool predicts = options.predict && config.predicts;
+  for (int64_t index = 0; index < config.n_layers + (predicts ? 1 : 0); ++index) {
     TRY(LayerWeights layer, bind_layer(binder, config, index, rounding_of(config, index, usual)));
     layers.push_back(std::move(layer));
   }
   TRY(Linear head, binder.linear(config.tied_head ? "token_embd" : "output", config.d_model,
                                  config.n_vocab, Activations::kInt16));
+  if (predicts) {
+    TRY(prediction, bind_prediction(binder, config, *embedding));
+  }
   binder.finished();
   return ModelWeights{*embedding,
                       std::move(layers),
+                      std::move(prediction),
                       std::move(output_norm),
                       std::move(head),
                       make_rope_table(config, divisors),

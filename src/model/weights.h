@@ -71,9 +71,20 @@ struct LayerWeights {
   std::unique_ptr<MoeWeights> moe;
 };
 
+/// What a prediction layer has beside a layer's parts (2412.19437, 2.2).
+struct PredictionWeights {
+  TensorView embedding;
+  std::vector<float> token_norm;  ///< of the embedding
+  std::vector<float> state_norm;  ///< of the state before it
+  Linear join;                    ///< both, in this order, -> d_model
+  std::vector<float> output_norm;
+  std::optional<Linear> head;  ///< none: the model's
+};
+
 struct ModelWeights {
   TensorView embedding;  ///< rows are decoded one token at a time
-  std::vector<LayerWeights> layers;
+  std::vector<LayerWeights> layers;  ///< n_layers, and the prediction layer's if there is one
+  std::optional<PredictionWeights> prediction;
   std::vector<float> output_norm;
   Linear head;
   RopeTable rope;

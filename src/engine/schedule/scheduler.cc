@@ -279,10 +279,16 @@ void Scheduler::speculate() {
   for (const auto& row : rows_) {
     step_rows += row->planned;
     if (row->planned == 0 || !row->decoding()) continue;
+    const int64_t most = row->max_output - row->completion_tokens - 1;
+    if (speculator_.wants_pages()) {
+      kv_.grow(row->kv, row->fed + std::min<int64_t>(most, limits::kDraftTokens));
+    }
     speculated_.push_back({.task = {.id = row->id,
                                     .tokens = row->tokens,
                                     .sampler = &row->sampler,
-                                    .most = row->max_output - row->completion_tokens - 1},
+                                    .most = most,
+                                    .pages = row->kv.table(),
+                                    .pool = &kv_.pool()},
                            .state = &row->draft});
   }
   speculator_.plan(speculated_, step_rows, options_.max_step_tokens - step_rows,

@@ -82,6 +82,7 @@ class Speculator {
   explicit Speculator(std::unique_ptr<Drafter> drafter) : drafter_(std::move(drafter)) {}
 
   bool on() const { return drafter_ != nullptr; }
+  bool wants_pages() const { return on() && drafter_->computes_in_pages(); }
   /// Plans guesses for `rows` in a step that has `step_rows` rows without them and room for
   /// `budget` more. `row_cost` as in StepWorth.
   void plan(std::span<SpeculatedRow> rows, int64_t step_rows, int64_t budget, double row_cost);

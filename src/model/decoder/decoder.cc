@@ -5,63 +5,60 @@
 #include <fmt/format.h>
 
 namespace hadal {
-namespace {
-
-/// Enough rows for the matrix kernels to work at full speed; the activations of a 7B model at this
-/// size are about 80 MB.
-constexpr int64_t kSliceRows = 512;
-
-}  // namespace
-
 Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
   TRY_STATUS(check(batch, kv, logits));
-  const std::span<const BatchRow> rows = batch.rows;
-  float* out = logits.data();
-  for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
-    const auto slice = rows.subspan(begin, std::min<size_t>(kSliceRows, rows.size() - begin));
-    forward_slice(slice, batch.sequences, kv, out);
-    out += std::count_if(slice.begin(), slice.end(), [](auto& row) { return row.wants_logits; }) *
-           config_.n_vocab;
-  }
+  each_slice(batch.rows, [&](std::span<const BatchRow> slice, int64_t wanted_before) {
+    forward_slice(slice, batch.sequences, kv, logits.data() + wanted_before * config_.n_vocab);
+  });
   return {};
 }
 
 void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
                             KvPool& kv, float* logits) {
   if (profile_ != nullptr) profile_->start();
-  embed(rows);
+  begin_rows(rows);
+  embed(weights_.embedding, x_);
   lap(Op::kEmbed);
   for (int64_t index = 0; index < config_.n_layers; ++index) {
     project(index, sequences, kv);
     // Nothing after the last layer's keys and values reads the rows without logits.
-    if (index + 1 == config_.n_layers) keep_rows_with_logits(rows);
+    if (index + 1 == config_.n_layers && !predicts()) keep_rows_with_logits(rows);
     if (n_rows_ == 0) return;
     add_attention(index, sequences, kv);
     add_feed_forward(layer(index));
   }
-  project_head(logits);
+  if (predicts()) {
+    keep_for_prediction(sequences, kv);
+    keep_rows_with_logits(rows);
+    if (n_rows_ == 0) return;
+  }
+  project_head(weights_.head, weights_.output_norm, logits);
 }
 
-void Decoder::embed(std::span<const BatchRow> rows) {
+void Decoder::begin_rows(std::span<const BatchRow> rows) {
   resize_buffers(static_cast<int64_t>(rows.size()));
-  const TensorView& table = weights_.embedding;
   for (size_t r = 0; r < rows.size(); ++r) {
     positions_[r] = rows[r].position;
     row_sequences_[r] = rows[r].sequence;
+    tokens_[r] = rows[r].token;
   }
+  angles_.compute(weights_.rope, positions_);
+}
+
+void Decoder::embed(const TensorView& table, std::vector<float>& out) {
   each_row([&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      dequantize_row(table.type, table.row(rows[static_cast<size_t>(r)].token),
-                     x_.data() + r * config_.d_model, config_.d_model);
+      dequantize_row(table.type, table.row(tokens_[static_cast<size_t>(r)]),
+                     out.data() + r * config_.d_model, config_.d_model);
     }
   });
-  angles_.compute(weights_.rope, positions_);
 }
 
 void Decoder::resize_buffers(int64_t rows) {
   n_rows_ = rows;
   positions_.resize(static_cast<size_t>(rows));
   row_sequences_.resize(static_cast<size_t>(rows));
+  tokens_.resize(static_cast<size_t>(rows));
   reserve_rows(x_, rows, config_.d_model);
   reserve_rows(norm_rows_, (rows + kRowGrain - 1) / kRowGrain, config_.d_model);
   resize_attention(rows);
@@ -124,10 +121,11 @@ void Decoder::add_experts(const MoeWeights& moe, const std::vector<float>& norm_
   lap_experts(moe);
 }
 
-void Decoder::project_head(float* logits) {
-  const Weight* const readers[] = {&weights_.head.weight};
-  norm(weights_.output_norm, readers);
-  const MatmulTask tasks[] = {task(weights_.head, logits)};
+void Decoder::project_head(const Linear& head, const std::vector<float>& norm_weight,
+                           float* logits) {
+  const Weight* const readers[] = {&head.weight};
+  norm(norm_weight, readers);
+  const MatmulTask tasks[] = {task(head, logits)};
   matmul(normed_, tasks, pool_, workspace_);
   lap(Op::kHead, tasks);
 }
@@ -283,15 +281,27 @@ struct Decoder::Totals {
   }
 };
 
+void Decoder::add_layer(int64_t index, Totals& out) const {
+  const LayerWeights& layer = this->layer(index);
+  each_attention_weight(layer, [&](const Weight& weight) { out.add(weight); });
+  if (layer.dense) out.add(*layer.dense);
+  if (layer.moe != nullptr) out.add(*layer.moe, config_.moe.router.n_used);
+}
+
 Decoder::Totals Decoder::totals() const {
   Totals out;
-  for (const LayerWeights& layer : weights_.layers) {
-    each_attention_weight(layer, [&](const Weight& weight) { out.add(weight); });
-    if (layer.dense) out.add(*layer.dense);
-    if (layer.moe != nullptr) out.add(*layer.moe, config_.moe.router.n_used);
-  }
+  for (int64_t index = 0; index < config_.n_layers; ++index) add_layer(index, out);
   out.add(weights_.head.weight);
   return out;
+}
+
+uint64_t Decoder::prediction_bytes_per_token() const {
+  if (!predicts()) return 0;
+  Totals out;
+  add_layer(config_.n_layers, out);
+  out.add(weights_.prediction->join.weight);
+  out.add(weights_.head.weight);
+  return out.bytes;
 }
 
 uint64_t Decoder::weight_bytes_per_token() const {

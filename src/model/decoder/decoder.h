@@ -35,16 +35,22 @@ class Decoder : public Model {
   int64_t n_ctx_train() const override { return config_.n_ctx_train; }
   std::span<const PackedPart> packed_parts() const override { return weights_.packed; }
   uint64_t weight_bytes_per_token() const override;
+  uint64_t prediction_bytes_per_token() const override;
   uint64_t macs_per_token() const override;
   Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;
+  bool predicts() const override { return weights_.prediction.has_value(); }
+  Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
 
  protected:
   /// Rows that one worker takes at a time in element-wise steps.
   static constexpr int64_t kRowGrain = 16;
+  /// Enough rows for the matrix kernels to work at full speed; the activations of a 7B model at
+  /// this size are about 80 MB.
+  static constexpr size_t kSliceRows = 512;
 
   // A layer's attention, in two steps: what all rows need, and what only those need whose result
-  // is read.
+  // is read. Index n_layers is the prediction layer, to which position 0 is invisible.
   /// Keys and values of the rows go to `kv`; queries are kept.
   virtual void project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) = 0;
   /// x += attention.
@@ -108,6 +114,7 @@ class Decoder : public Model {
   int64_t n_rows_ = 0;
   std::vector<int32_t> positions_;
   std::vector<int32_t> row_sequences_;
+  std::vector<TokenId> tokens_;
   RopeAngles angles_;
   std::vector<float> x_;
   MatmulRows normed_;  ///< input of the attention, of the feed-forward layer, and of the head
@@ -115,19 +122,40 @@ class Decoder : public Model {
  private:
   Status check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const;
   Status check_row(const Batch& batch, size_t index, const KvPool& kv) const;
+  /// Calls body(slice, rows before it that want logits).
+  template <typename Body>
+  static void each_slice(std::span<const BatchRow> rows, Body&& body) {
+    int64_t wanted = 0;
+    for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
+      const auto slice = rows.subspan(begin, std::min(kSliceRows, rows.size() - begin));
+      body(slice, wanted);
+      wanted += std::count_if(slice.begin(), slice.end(),
+                              [](const BatchRow& row) { return row.wants_logits; });
+    }
+  }
   void forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
                      KvPool& kv, float* logits);
-  void embed(std::span<const BatchRow> rows);
+  void begin_rows(std::span<const BatchRow> rows);
+  void embed(const TensorView& table, std::vector<float>& out);
   void resize_buffers(int64_t rows);
   void keep_rows_with_logits(std::span<const BatchRow> rows);
   void add_feed_forward(const LayerWeights& layer);
   void add_dense(const DenseWeights& dense, const std::vector<float>& norm_weight);
   void add_experts(const MoeWeights& moe, const std::vector<float>& norm_weight);
   void lap_experts(const MoeWeights& moe);
-  void project_head(float* logits);
+  void project_head(const Linear& head, const std::vector<float>& norm_weight, float* logits);
+  void store_states(const std::vector<float>& norm_weight, std::span<const KvSequence> sequences,
+                    KvPool& kv);
+  void join_states(std::span<const KvSequence> sequences, KvPool& kv);
+  void keep_for_prediction(std::span<const KvSequence> sequences, KvPool& kv);
+  void predict_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
+                     KvPool& kv, float* logits);
   struct Totals;
+  void add_layer(int64_t index, Totals& out) const;
   Totals totals() const;
 
+  std::vector<float> joined_;     ///< x of the prediction layer
+  MatmulRows pairs_;              ///< an embedding and the state before it
   std::vector<float> norm_rows_;  ///< one row per piece of kRowGrain rows
   MatmulRows gated_;              ///< silu(gate) * up, input of down
   std::vector<float> router_logits_, expert_weights_;

@@ -14,27 +14,55 @@
 namespace hadal {
 namespace {
 
+/// What the prediction layer sees.
+PositionLists all_but_first(const AttentionRows& rows) {
+  PositionLists out;
+  out.first.push_back(0);
+  for (const int32_t position : rows.positions) {
+    for (int32_t p = 1; p <= position; ++p) out.positions.push_back(p);
+    out.first.push_back(static_cast<int64_t>(out.positions.size()));
+  }
+  return out;
+}
+
 class LatentDecoder final : public Decoder {
  public:
   LatentDecoder(ModelConfig config, ModelWeights weights, const LoadOptions& options,
                 ThreadPool& pool)
-      : Decoder(std::move(config), std::move(weights), options, pool), shape_(config_.latent) {}
+      : Decoder(std::move(config), std::move(weights), options, pool),
+        form_(options.latent_form),
+        shape_(config_.latent) {}
 
   KvLayout kv_layout() const override {
-    return {.n_layers = config_.n_layers,
+    const bool more = predicts();
+    return {.n_layers = config_.n_layers + (more ? 1 : 0),
             .n_kv_heads = 1,
             .d_head = shape_.d_cache(),
             .type = kv_type_,
-            .values_in_keys = true};
+            .values_in_keys = true,
+            .extra_bytes = more ? (config_.d_model + 1) / 2 * int64_t{sizeof(uint32_t)} : 0};
   }
 
  private:
+  /// Rows of one sequence that take the same form.
+  struct Run {
+    int64_t begin = 0;
+    int64_t end = 0;
+    bool expanded = false;
+    int64_t rows() const { return end - begin; }
+  };
+
   void project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) override;
   void project_down(const LatentWeights& weights);
   void project_queries(const LatentWeights& weights);
   void norm_and_rotate(const LatentWeights& weights);
   void add_attention(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) override;
-  void attend_absorbed(int64_t index, std::span<const KvSequence> sequences, KvPool& kv);
+  std::vector<Run> runs(int64_t index) const;
+  void attend_absorbed(int64_t index, const Run& run, std::span<const KvSequence> sequences,
+                       KvPool& kv);
+  void attend_expanded(int64_t index, const Run& run, std::span<const KvSequence> sequences,
+                       KvPool& kv);
+  AttentionRows rows_of(const Run& run, std::span<const KvSequence> sequences) const;
   void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
   void resize_attention(int64_t rows) override;
   void each_attention_weight(const LayerWeights& layer,
@@ -44,6 +72,7 @@ class LatentDecoder final : public Decoder {
   int64_t q_width() const { return config_.n_heads * shape_.d_query(); }
   int64_t value_width() const { return config_.n_heads * shape_.d_value; }
 
+  const LatentForm form_;
   const LatentConfig shape_;
   std::vector<float> q_a_;       ///< q_lora_rank
   std::vector<float> q_;         ///< per head d_nope, d_rope
@@ -54,6 +83,7 @@ class LatentDecoder final : public Decoder {
   MatmulRows q_rank_;            ///< input of q_b
   MatmulRows values_;            ///< attended_, input of the attention's output product
   HeadsWorkspace heads_;
+  LatentWorkspace latent_;
 };
 
 void LatentDecoder::project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) {
@@ -112,7 +142,13 @@ void LatentDecoder::norm_and_rotate(const LatentWeights& weights) {
 /// x += Wo attention
 void LatentDecoder::add_attention(int64_t index, std::span<const KvSequence> sequences,
                                   KvPool& kv) {
-  attend_absorbed(index, sequences, kv);
+  for (const Run& run : runs(index)) {
+    if (run.expanded) {
+      attend_expanded(index, run, sequences, kv);
+    } else {
+      attend_absorbed(index, run, sequences, kv);
+    }
+  }
   const Linear& o = layer(index).latent->o;
   const Weight* const readers[] = {&o.weight};
   values_.reset(n_rows_, readers);
@@ -120,30 +156,74 @@ void LatentDecoder::add_attention(int64_t index, std::span<const KvSequence> seq
   add_linear(o, values_, Op::kAttentionOut);
 }
 
-void LatentDecoder::attend_absorbed(int64_t index, std::span<const KvSequence> sequences,
-                                    KvPool& kv) {
+/// Sequences whose form is the expanded one stand alone, neighbours in the absorbed form go
+/// together.
+std::vector<LatentDecoder::Run> LatentDecoder::runs(int64_t index) const {
+  if (index == config_.n_layers) return {{0, n_rows_, false}};
+  std::vector<Run> out;
+  for (int64_t begin = 0, end = 0; begin < n_rows_; begin = end) {
+    const int32_t sequence = row_sequences_[static_cast<size_t>(begin)];
+    while (end < n_rows_ && row_sequences_[static_cast<size_t>(end)] == sequence) ++end;
+    const int64_t seen = positions_[static_cast<size_t>(end - 1)] + 1;
+    const bool expanded =
+        form_ == LatentForm::kExpanded ||
+        (form_ == LatentForm::kAuto && latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
+    if (!expanded && !out.empty() && !out.back().expanded) {
+      out.back().end = end;
+    } else {
+      out.push_back({begin, end, expanded});
+    }
+  }
+  return out;
+}
+
+AttentionRows LatentDecoder::rows_of(const Run& run, std::span<const KvSequence> sequences) const {
+  const auto first = static_cast<size_t>(run.begin);
+  const auto count = static_cast<size_t>(run.rows());
+  return {std::span(positions_).subspan(first, count),
+          std::span(row_sequences_).subspan(first, count), sequences};
+}
+
+void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
+                                    std::span<const KvSequence> sequences, KvPool& kv) {
   const LatentWeights& weights = *layer(index).latent;
   const int64_t n_heads = config_.n_heads;
   const int64_t rank = shape_.kv_lora_rank;
   const int64_t width = shape_.d_cache();
-  reserve_rows(absorbed_, n_rows_, n_heads * width);
-  reserve_rows(mixed_, n_rows_, n_heads * rank);
-  float* q = q_.data();
+  reserve_rows(absorbed_, run.rows(), n_heads * width);
+  reserve_rows(mixed_, run.rows(), n_heads * rank);
+  float* q = q_.data() + run.begin * q_width();
   const HeadRows queries{q, q_width(), shape_.d_query()};
   const HeadRows absorbed{absorbed_.data(), n_heads * width, width};
-  matmul_heads(queries, n_rows_, weights.k_up, absorbed, pool_, heads_);
-  for (int64_t r = 0; r < n_rows_; ++r) {
+  matmul_heads(queries, run.rows(), weights.k_up, absorbed, pool_, heads_);
+  for (int64_t r = 0; r < run.rows(); ++r) {
     for (int64_t h = 0; h < n_heads; ++h) {
       std::copy_n(queries.at(r, h) + shape_.d_nope, shape_.d_rope, absorbed.at(r, h) + rank);
     }
   }
   lap(Op::kLatentUp);
-  latent_attention(kv, index, attention_rows(sequences), absorbed_.data(), latent_shape(),
-                   config_.attention_scale, mixed_.data(), pool_);
+  const AttentionRows rows = rows_of(run, sequences);
+  if (index == config_.n_layers) {
+    latent_attention_sparse(kv, index, rows, all_but_first(rows), absorbed_.data(), latent_shape(),
+                            config_.attention_scale, mixed_.data(), pool_);
+  } else {
+    latent_attention(kv, index, rows, absorbed_.data(), latent_shape(), config_.attention_scale,
+                     mixed_.data(), pool_);
+  }
   lap_attention(kv.layout(), n_heads * (width + rank));
-  matmul_heads({mixed_.data(), n_heads * rank, rank}, n_rows_, weights.v_up,
-               {attended_.data(), value_width(), shape_.d_value}, pool_, heads_);
+  matmul_heads({mixed_.data(), n_heads * rank, rank}, run.rows(), weights.v_up,
+               {attended_.data() + run.begin * value_width(), value_width(), shape_.d_value}, pool_,
+               heads_);
   lap(Op::kLatentUp);
+}
+
+void LatentDecoder::attend_expanded(int64_t index, const Run& run,
+                                    std::span<const KvSequence> sequences, KvPool& kv) {
+  latent_attention_expanded(kv, index, rows_of(run, sequences), q_.data() + run.begin * q_width(),
+                            latent_shape(), {layer(index).latent->kv_b, latent_},
+                            config_.attention_scale,
+                            attended_.data() + run.begin * value_width(), pool_);
+  lap_attention(kv.layout(), config_.n_heads * (shape_.d_query() + shape_.d_value));
 }
 
 void LatentDecoder::resize_attention(int64_t rows) {
