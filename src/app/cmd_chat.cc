@@ -186,7 +186,7 @@ Result<std::unique_ptr<ChatBackend>> make_backend(const ChatOptions& options,
                                                   const Settings& settings) {
   if (!options.url.empty()) return make_remote_chat(options.url, options.model, options.backend);
   TRY(LoadedModel model, open_model(options.model, options.threads, settings,
-                                      {.predict = wants_prediction(options.backend.speculation)}));
+                                    {.predict = wants_prediction(options.backend.speculation)}));
   return make_local_chat(std::move(model), options.backend, settings);
 }
 

@@ -77,7 +77,8 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
   }
   TRY(const KvType kv, kv_type_from(options.kv));
   TRY(const LoadedModel model,
-      open_model(options.model, options.threads, settings, {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
+      open_model(options.model, options.threads, settings,
+                 {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
   TRY(std::vector<TokenId> ids, prompt_ids(options, prompt, model));
   if (ids.empty()) return usage_error("the prompt is empty", "give some text with --prompt");
   TRY(const int64_t context, context_for(static_cast<int64_t>(ids.size()), options.max_tokens,

@@ -207,7 +207,9 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   warn_when_open(options);
   Service service(Env::real());
   TRY(auto server, Server::start(server_options(options), Router(make_routes(service, pack))));
-  TRY(LoadedModel loaded, open_model(options.model, options.threads, settings, {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
+  TRY(LoadedModel loaded,
+      open_model(options.model, options.threads, settings,
+                 {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
   if (!loaded.template_problem.empty()) {
     print_note("warning: " + loaded.template_problem + "; chats use a simple fallback format");
   }

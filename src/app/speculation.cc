@@ -32,11 +32,12 @@ bool wants_prediction(const SpeculationOptions& options) {
 
 void add_speculation_options(CLI::App& command, SpeculationOptions& o) {
   command
-      .add_option("--speculate", o.mode,
-                  "guess tokens and check several at once, same answers in fewer steps: off, ngram "
-                  "(copies from prompt and answer), mtp (the model's own prediction layer) or draft "
-                  "(default " +
-                      o.mode + ")")
+      .add_option(
+          "--speculate", o.mode,
+          "guess tokens and check several at once, same answers in fewer steps: off, ngram "
+          "(copies from prompt and answer), mtp (the model's own prediction layer) or draft "
+          "(default " +
+              o.mode + ")")
       ->check(CLI::IsMember({"off", "ngram", "mtp", "draft"}))
       ->type_name("HOW");
   command.add_option("--draft-model", o.draft_model, "the small model that guesses, for draft")
@@ -54,8 +55,7 @@ Result<Speculation> open_speculation(const SpeculationOptions& options, const Lo
   if (options.mode == "ngram") out.drafter = make_ngram_drafter();
   if (options.mode == "mtp") {
     if (!served.model->predicts()) {
-      return Error{Code::kInvalidArgument,
-                   served.name + " has no layer for multi-token prediction",
+      return Error{Code::kInvalidArgument, served.name + " has no layer for multi-token prediction",
                    "--speculate ngram works with every model"};
     }
     out.drafter = make_prediction_drafter(

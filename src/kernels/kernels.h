@@ -8,6 +8,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
+#include "kernels/indexer.h"
 #include "kernels/kv_pool.h"
 #include "kernels/latent_attention.h"
 #include "kernels/matmul.h"

@@ -1,6 +1,7 @@
 #include "kernels/latent_attention.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
@@ -30,7 +31,8 @@ struct Tile {
   int64_t rows = 0;
   int64_t head = 0;
   int64_t heads = 0;
-  int64_t seen = 0;  ///< the most positions that a row sees
+  int64_t seen = 0;                    ///< the most positions that a row sees
+  std::span<const int32_t> list = {};  ///< of a row that does not see all: they count as 0, 1, ...
 
   int64_t queries() const { return rows * heads; }
   int64_t spans() const { return (seen + kSpan - 1) / kSpan; }
@@ -38,11 +40,13 @@ struct Tile {
 
 class LatentAttention {
  public:
-  LatentAttention(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* q,
-                  const LatentShape& shape, float scale, float* out, const cpu::Ops& ops)
+  LatentAttention(KvPool& kv, int64_t layer, const AttentionRows& rows, const PositionLists* lists,
+                  const float* q, const LatentShape& shape, float scale, float* out,
+                  const cpu::Ops& ops)
       : kv_(kv),
         layer_(layer),
         rows_(rows),
+        lists_(lists),
         q_(q),
         shape_(shape),
         scale_(scale),
@@ -77,11 +81,14 @@ class LatentAttention {
     const int64_t rows_max = std::max<int64_t>(1, kQueriesPerTile / shape_.n_heads);
     for (int64_t row = 0; row < n;) {
       Tile tile{.row = row};
-      while (row < n && tile.rows < rows_max && sequence_index(row) == sequence_index(tile.row)) {
-        tile.seen = std::max(tile.seen, seen_by(row));
+      tile.list = list_of(row);
+      tile.seen = static_cast<int64_t>(tile.list.size());
+      do {
+        if (tile.list.empty()) tile.seen = std::max(tile.seen, seen_by(row));
         ++tile.rows;
         ++row;
-      }
+      } while (row < n && tile.rows < rows_max && sequence_index(row) == sequence_index(tile.row) &&
+               tile.list.empty() && list_of(row).empty());
       for (tile.head = 0; tile.head < shape_.n_heads; tile.head += heads_max) {
         tile.heads = std::min(heads_max, shape_.n_heads - tile.head);
         tiles_.push_back(tile);
@@ -90,6 +97,9 @@ class LatentAttention {
     }
   }
 
+  std::span<const int32_t> list_of(int64_t row) const {
+    return lists_ == nullptr ? std::span<const int32_t>() : lists_->of(row);
+  }
   int32_t sequence_index(int64_t row) const { return rows_.sequences[static_cast<size_t>(row)]; }
   int64_t seen_by(int64_t row) const {
     return static_cast<int64_t>(rows_.positions[static_cast<size_t>(row)]) + 1;
@@ -176,7 +186,7 @@ class LatentAttention {
     for (int64_t begin = span * kSpan; begin < end; begin += kKeyTile) {
       unpack(tile, begin, std::min(begin + kKeyTile, end), keys, values);
       for (int64_t query = 0; query < n; ++query) {
-        const int64_t seen = seen_by(tile.row + query / tile.heads);
+        const int64_t seen = tile.list.empty() ? seen_by(tile.row + query / tile.heads) : tile.seen;
         visible[query] = static_cast<int32_t>(std::clamp<int64_t>(seen - begin, 0, kKeyTile));
       }
       ops_.latent_tile(part_of);
@@ -199,7 +209,8 @@ class LatentAttention {
     for (int64_t block = begin; block < end; block += kKvBlock) {
       const uint8_t* records[kKvBlock];
       for (int64_t i = 0; i < kKvBlock; ++i) {
-        const int64_t position = block + i < end ? block + i : block;
+        const int64_t which = block + i < end ? block + i : block;
+        const int64_t position = tile.list.empty() ? which : tile.list[static_cast<size_t>(which)];
         records[i] = reinterpret_cast<const uint8_t*>(kv_.key_record(layer_, pages, position));
       }
       ops_.unpack_records(static_cast<int>(kv_.layout().type), records, d_key_, d_value_,
@@ -222,6 +233,7 @@ class LatentAttention {
   KvPool& kv_;
   int64_t layer_;
   const AttentionRows& rows_;
+  const PositionLists* lists_;  ///< null: all rows see all
   const float* q_;
   const LatentShape& shape_;
   float scale_;
@@ -232,6 +244,25 @@ class LatentAttention {
   std::vector<Tile> tiles_;
   int64_t queries_max_ = 0;
 };
+
+void attend(KvPool& kv, int64_t layer, const AttentionRows& rows, const PositionLists* lists,
+            const float* q, const LatentShape& shape, float scale, float* out, ThreadPool& pool) {
+  CHECK(kv.layout().values_in_keys && kv.layout().d_head == shape.d_key());
+  CHECK(rows.sequences.size() == rows.positions.size());
+  if (const cpu::Ops* ops = current_ops()) {
+    return LatentAttention(kv, layer, rows, lists, q, shape, scale, out, *ops).run(pool);
+  }
+  const auto n = static_cast<int64_t>(rows.positions.size());
+  pool.parallel_for(n * shape.n_heads, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i / shape.n_heads;
+      const std::span<const int32_t> list =
+          lists == nullptr ? std::span<const int32_t>() : lists->of(row);
+      reference::latent_attention_head(kv, layer, rows, row, i % shape.n_heads, list, q, shape,
+                                       scale, out);
+    }
+  });
+}
 
 }  // namespace
 
@@ -260,17 +291,14 @@ void kv_write_latent(KvPool& kv, int64_t layer, const AttentionRows& rows, const
 
 void latent_attention(KvPool& kv, int64_t layer, const AttentionRows& rows, const float* q,
                       const LatentShape& shape, float scale, float* out, ThreadPool& pool) {
-  CHECK(kv.layout().values_in_keys && kv.layout().d_head == shape.d_key());
-  CHECK(rows.sequences.size() == rows.positions.size());
-  const cpu::Ops* ops = current_ops();
-  if (ops != nullptr) return LatentAttention(kv, layer, rows, q, shape, scale, out, *ops).run(pool);
-  const auto n = static_cast<int64_t>(rows.positions.size());
-  pool.parallel_for(n * shape.n_heads, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      reference::latent_attention_head(kv, layer, rows, i / shape.n_heads, i % shape.n_heads, q,
-                                       shape, scale, out);
-    }
-  });
+  attend(kv, layer, rows, nullptr, q, shape, scale, out, pool);
+}
+
+void latent_attention_sparse(KvPool& kv, int64_t layer, const AttentionRows& rows,
+                             const PositionLists& lists, const float* q, const LatentShape& shape,
+                             float scale, float* out, ThreadPool& pool) {
+  CHECK(lists.first.size() == rows.positions.size() + 1);
+  attend(kv, layer, rows, &lists, q, shape, scale, out, pool);
 }
 
 }  // namespace hadal

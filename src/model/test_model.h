@@ -201,7 +201,8 @@ struct LoadedModel {
 
 /// Fails the program when the file is bad: for tests that need a good one.
 inline LoadedModel load_from(GgufFile file, int threads,
-                             const LoadOptions& options = {.activations = Activations::kInt8}) {
+                             const LoadOptions& options = {.latent_form = LatentForm::kAbsorbed,
+                                                           .activations = Activations::kInt8}) {
   LoadedModel out;
   out.file = std::make_unique<GgufFile>(std::move(file));
   out.pool = std::make_unique<ThreadPool>(threads);

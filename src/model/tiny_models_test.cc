@@ -39,11 +39,10 @@ Reference read_reference(const std::string& name) {
 }
 
 /// Largest |difference| of a logit (they range over about -8 to 8); NaN fails.
-double max_difference(const std::string& name, KvType type) {
+double max_difference(const std::string& name, KvType type, LatentForm form = LatentForm::kAuto) {
   const Reference reference = read_reference(name);
-  LoadedModel m =
-      load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2,
-                {.activations = Activations::kInt16});
+  LoadedModel m = load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2,
+                            {.latent_form = form, .activations = Activations::kInt16});
   const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
   EXPECT_EQ(logits.size(), reference.logits.size()) << name;
   double worst = 0;
@@ -96,19 +95,29 @@ TEST(TinyModels, HalfPrecisionCacheStaysClose) {
   }
 }
 
-// Goal: the prediction layer's logits match the twin's at every position: its keys and the states it
-// joins come from forward(), in pieces of any size, or from its own guesses.
+// Goal: queries taken into the latent space, or keys and values taken out of it: the same logits.
+TEST(TinyModels, BothFormsOfLatentAttentionMatchReference) {
+  for (const char* name : {"deepseek_v2_lite", "deepseek_v2", "deepseek_v3", "deepseek_v3_kv_b"}) {
+    for (const LatentForm form : {LatentForm::kAbsorbed, LatentForm::kExpanded}) {
+      EXPECT_LE(max_difference(name, KvType::kF32, form), 1e-4) << name;
+    }
+  }
+}
+
+// Goal: the prediction layer's logits match the twin's at every position: its keys and the states
+// it joins come from forward(), in pieces of any size, or from its own guesses.
 TEST(TinyModels, PredictionLayerMatchesReference) {
   const Reference reference = read_reference("deepseek_v3.next");
   const std::vector<TokenId> tokens = read_reference("deepseek_v3").tokens;
   for (const size_t piece : {size_t{48}, size_t{7}}) {
     LoadedModel m = load_from(GgufFile::open(kDirectory + "deepseek_v3.gguf").value(), 2,
-                              {.activations = Activations::kInt16, .predict = true});
+                              {.predict = true, .activations = Activations::kInt16});
     Runner runner(*m.model, 1, 48, KvType::kF32);
     for (size_t begin = 0; begin < tokens.size(); begin += piece) {
       const size_t end = std::min(begin + piece, tokens.size());
-      runner.append({{0, {tokens.begin() + static_cast<ptrdiff_t>(begin),
-                          tokens.begin() + static_cast<ptrdiff_t>(end)}}});
+      runner.append({{0,
+                      {tokens.begin() + static_cast<ptrdiff_t>(begin),
+                       tokens.begin() + static_cast<ptrdiff_t>(end)}}});
     }
     Batch batch;
     batch.sequences.push_back({runner.pages(0)});

@@ -75,7 +75,7 @@ Result<PredictionWeights> bind_prediction(Binder& binder, const ModelConfig& con
   const int64_t d = config.d_model;
   const std::string block = fmt::format("blk.{}.nextn.", config.n_layers);
   TRY(Linear join, binder.linear(block + "eh_proj", 2 * d, d, Activations::kInt16));
-  PredictionWeights out{.embedding = embedding, .join = std::move(join)};
+  PredictionWeights out{embedding, {}, {}, std::move(join), {}, {}};
   if (binder.has(block + "embed_tokens.weight")) {
     TRY(const TensorView* own, binder.find(block + "embed_tokens.weight", d, config.n_vocab));
     out.embedding = *own;

@@ -82,7 +82,7 @@ struct PredictionWeights {
 };
 
 struct ModelWeights {
-  TensorView embedding;  ///< rows are decoded one token at a time
+  TensorView embedding;              ///< rows are decoded one token at a time
   std::vector<LayerWeights> layers;  ///< n_layers, and the prediction layer's if there is one
   std::optional<PredictionWeights> prediction;
   std::vector<float> output_norm;

@@ -147,14 +147,13 @@ void expect_same_with_guesses(const std::filesystem::path& path, bool copies) {
   EXPECT_EQ(got.stats.accepted_tokens, got.stats.drafted_tokens) << path;
 }
 
-// Goal: a model with a prediction layer gives the tokens that it gives without, through prefix cache
-// and all, and its guesses are computed from the right states: a random layer is right by chance
-// alone, so the model test checks its logits.
+// Goal: a model with a prediction layer gives the tokens that it gives without, through prefix
+// cache and all, and its guesses are computed from the right states: a random layer is right by
+// chance alone, so the model test checks its logits.
 TEST(EngineGolden, PredictionLayerNeverChangesAToken) {
   const auto path = testing::tiny_model("deepseek_v3.gguf");
   testing::LoadedModel plain(path, {.latent_form = LatentForm::kAbsorbed});
-  testing::LoadedModel predicting(path,
-                                  {.latent_form = LatentForm::kAbsorbed, .predict = true});
+  testing::LoadedModel predicting(path, {.latent_form = LatentForm::kAbsorbed, .predict = true});
   ASSERT_TRUE(plain.model != nullptr && predicting.model != nullptr);
   ASSERT_TRUE(predicting.model->predicts() && !plain.model->predicts());
   const auto requests = copying_requests(plain.model->n_vocab());

@@ -141,11 +141,16 @@ struct Ops {
 
   // Attention over records of positions (kv_pool.h, values_in_keys).
   void (*store_record)(int kv, const float* x, int64_t d_pad, uint8_t* record);
+  void (*read_record)(int kv, const uint8_t* record, int64_t d_pad, float* x);
   /// 16 records become a LatentTile's keys of 16 positions, [d_pad][16], and the first `d_value`
-  /// columns its values: [column / 16][kKeyTile][16], of which 16 positions are written.
+  /// columns its values: [column / 16][kKeyTile][16], of which 16 positions are written. 0: none.
   void (*unpack_records)(int kv, const uint8_t* const* records, int64_t d_pad, int64_t d_value,
                          float* keys, float* values);
   void (*latent_tile)(const LatentTile& tile);
+  /// out[p] = sum over heads of weight[h] * relu(q[h] . key p) for the first `positions` of a tile,
+  /// rounded up to blocks. q: heads x d_pad; keys: as in LatentTile; work: heads x kKeyTile.
+  void (*index_tile)(const float* q, const float* weights, int64_t heads, int64_t d_pad,
+                     const float* keys, int positions, float* work, float* out);
 
   // Element-wise, one row each.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

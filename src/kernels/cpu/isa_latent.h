@@ -49,8 +49,8 @@ template <int kv>
 void unpack_records_of(const uint8_t* const* records, int64_t d_pad, int64_t d_value, float* keys,
                        float* values) {
   for (int64_t column = 0; column < d_pad; column += kLanes) {
-    float* strip = values + column / 16 * 16 * cpu::kKeyTile + column % 16;
     const bool in_values = column < d_value;
+    float* strip = in_values ? values + column / 16 * 16 * cpu::kKeyTile + column % 16 : nullptr;
     HADAL_UNROLL
     for (int p = 0; p < 16; p += 4) {
       F row[4];
@@ -87,6 +87,10 @@ void store_record(int kv, const float* x, int64_t d_pad, uint8_t* record) {
     codes_of(x + b * 32, usable ? 1.0f / scale : 0.0f, codes);
     for (int i = 0; i < 32; ++i) record[b * 32 + i] = static_cast<uint8_t>(codes[i] ^ 0x80);
   }
+}
+
+void read_record(int kv, const uint8_t* record, int64_t d_pad, float* x) {
+  for (int64_t c = 0; c < d_pad; c += kLanes) store(x + c, load_columns(kv, record, d_pad, c));
 }
 
 /// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
@@ -143,21 +147,27 @@ void latent_mix_all(const LatentTile& tile, const AttentionWork& work) {
   }
 }
 
+/// scores[q][p] = q . key p for the first `seen` positions of a tile.
+HADAL_INLINE void unpacked_scores(const float* queries, int64_t n, int64_t d, const float* keys,
+                                  int seen, float* scores) {
+  const uint8_t* blocks[cpu::kKeyTile / cpu::kKvBlock];
+  for (int64_t b = 0; b < cpu::kKeyTile / cpu::kKvBlock; ++b) {
+    blocks[b] = reinterpret_cast<const uint8_t*>(keys + b * d * 16);
+  }
+  for (int p = 0; p < seen; p += kWide) {
+    in_pieces<kQueries>(0, n, [&]<int Q>(int64_t i) {
+      score_piece<float, Q>(queries + i * d, d, blocks + p / 16, nullptr,
+                            scores + i * cpu::kKeyTile + p);
+    });
+  }
+}
+
 void latent_tile(const LatentTile& tile) {
   int seen = 0;
   for (int64_t q = 0; q < tile.n; ++q) seen = tile.visible[q] > seen ? tile.visible[q] : seen;
   if (seen == 0) return;
   const AttentionWork work(tile.work, (tile.n + 15) / 16 * 16);
-  const uint8_t* blocks[cpu::kKeyTile / cpu::kKvBlock];
-  for (int64_t b = 0; b < cpu::kKeyTile / cpu::kKvBlock; ++b) {
-    blocks[b] = reinterpret_cast<const uint8_t*>(tile.keys + b * tile.d_key * 16);
-  }
-  for (int p = 0; p < seen; p += kWide) {
-    in_pieces<kQueries>(0, tile.n, [&]<int Q>(int64_t i) {
-      score_piece<float, Q>(tile.queries + i * tile.d_key, tile.d_key, blocks + p / 16, nullptr,
-                            work.scores + i * cpu::kKeyTile + p);
-    });
-  }
+  unpacked_scores(tile.queries, tile.n, tile.d_key, tile.keys, seen, work.scores);
   const AttentionTile softmax = {.kv = cpu::kKvF32,
                                  .n = tile.n,
                                  .d_pad = tile.d_value,
@@ -173,4 +183,16 @@ void latent_tile(const LatentTile& tile) {
   update_maximum(softmax, work);
   weigh(softmax, work);
   latent_mix_all(tile, work);
+}
+
+void index_tile(const float* q, const float* weights, int64_t heads, int64_t d_pad,
+                const float* keys, int positions, float* work, float* out) {
+  unpacked_scores(q, heads, d_pad, keys, positions, work);
+  for (int p = 0; p < positions; p += kLanes) {
+    F sum = zero();
+    for (int64_t h = 0; h < heads; ++h) {
+      sum = fma(splat(weights[h]), max(load(work + h * cpu::kKeyTile + p), zero()), sum);
+    }
+    store(out + p, sum);
+  }
 }

@@ -53,17 +53,21 @@ float record_value(KvType type, int64_t width, const std::byte* record, int64_t 
 }
 
 void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row,
-                           int64_t head, const float* q, const LatentShape& shape, float scale,
-                           float* out) {
+                           int64_t head, std::span<const int32_t> list, const float* q,
+                           const LatentShape& shape, float scale, float* out) {
   const KvLayout& layout = kv.layout();
   const KvSequence& pages =
       rows.pages[static_cast<size_t>(rows.sequences[static_cast<size_t>(row)])];
-  const int64_t count = rows.positions[static_cast<size_t>(row)] + 1;
+  const int64_t count = list.empty() ? rows.positions[static_cast<size_t>(row)] + 1
+                                     : static_cast<int64_t>(list.size());
+  const auto record_of = [&](int64_t i) {
+    return kv.key_record(layer, pages, list.empty() ? i : list[static_cast<size_t>(i)]);
+  };
   const float* query = q + (row * shape.n_heads + head) * shape.d_key();
   std::vector<double> scores(static_cast<size_t>(count));
   double max = -INFINITY;
   for (int64_t p = 0; p < count; ++p) {
-    const std::byte* record = kv.key_record(layer, pages, p);
+    const std::byte* record = record_of(p);
     double dot = 0;
     for (int64_t i = 0; i < shape.d_key(); ++i) {
       dot += static_cast<double>(query[i]) * record_value(layout.type, layout.width(), record, i);
@@ -74,7 +78,7 @@ void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows,
   double sum = 0;
   std::vector<double> mix(static_cast<size_t>(shape.kv_lora_rank), 0.0);
   for (int64_t p = 0; p < count; ++p) {
-    const std::byte* record = kv.key_record(layer, pages, p);
+    const std::byte* record = record_of(p);
     const double weight = std::exp(scores[static_cast<size_t>(p)] - max);
     for (int64_t i = 0; i < shape.kv_lora_rank; ++i) {
       mix[static_cast<size_t>(i)] += weight * record_value(layout.type, layout.width(), record, i);
@@ -85,6 +89,20 @@ void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows,
   for (int64_t i = 0; i < shape.kv_lora_rank; ++i) {
     to[i] = static_cast<float>(mix[static_cast<size_t>(i)] / sum);
   }
+}
+
+float index_score(const IndexShape& shape, const float* q, const float* weights,
+                  const std::byte* key) {
+  double sum = 0;
+  for (int64_t h = 0; h < shape.n_heads; ++h) {
+    double dot = 0;
+    for (int64_t i = 0; i < shape.d_index; ++i) {
+      dot += static_cast<double>(q[h * shape.d_index + i]) *
+             record_value(KvType::kF16, shape.width(), key, i);
+    }
+    sum += weights[h] * std::max(dot, 0.0);
+  }
+  return static_cast<float>(sum);
 }
 
 }  // namespace hadal::reference

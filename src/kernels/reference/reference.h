@@ -5,6 +5,7 @@
 #include <span>
 
 #include "kernels/attention.h"
+#include "kernels/indexer.h"
 #include "kernels/latent_attention.h"
 #include "kernels/moe.h"
 #include "kernels/rope.h"
@@ -41,9 +42,13 @@ void attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_
 void store_record(KvType type, const float* x, int64_t width, std::byte* record);
 float record_value(KvType type, int64_t width, const std::byte* record, int64_t column);
 
-/// Head `head` of row `row` of `latent_attention`.
+/// Head `head` of row `row` of `latent_attention_sparse`; an empty list means all that is visible.
 void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row,
-                           int64_t head, const float* q, const LatentShape& shape, float scale,
-                           float* out);
+                           int64_t head, std::span<const int32_t> list, const float* q,
+                           const LatentShape& shape, float scale, float* out);
+
+/// The score of one position (indexer.h): n_heads x d queries and their weights against its key.
+float index_score(const IndexShape& shape, const float* q, const float* weights,
+                  const std::byte* key);
 
 }  // namespace hadal::reference

@@ -68,7 +68,9 @@ class LatentDecoder final : public Decoder {
   void each_attention_weight(const LayerWeights& layer,
                              const std::function<void(const Weight&)>& visit) const override;
 
-  LatentShape latent_shape() const { return {config_.n_heads, shape_.kv_lora_rank, shape_.d_rope}; }
+  LatentShape latent_shape() const {
+    return {config_.n_heads, shape_.kv_lora_rank, shape_.d_rope, shape_.d_nope, shape_.d_value};
+  }
   int64_t q_width() const { return config_.n_heads * shape_.d_query(); }
   int64_t value_width() const { return config_.n_heads * shape_.d_value; }
 
@@ -165,9 +167,9 @@ std::vector<LatentDecoder::Run> LatentDecoder::runs(int64_t index) const {
     const int32_t sequence = row_sequences_[static_cast<size_t>(begin)];
     while (end < n_rows_ && row_sequences_[static_cast<size_t>(end)] == sequence) ++end;
     const int64_t seen = positions_[static_cast<size_t>(end - 1)] + 1;
-    const bool expanded =
-        form_ == LatentForm::kExpanded ||
-        (form_ == LatentForm::kAuto && latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
+    const bool expanded = form_ == LatentForm::kExpanded ||
+                          (form_ == LatentForm::kAuto &&
+                           latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
     if (!expanded && !out.empty() && !out.back().expanded) {
       out.back().end = end;
     } else {
@@ -221,8 +223,8 @@ void LatentDecoder::attend_expanded(int64_t index, const Run& run,
                                     std::span<const KvSequence> sequences, KvPool& kv) {
   latent_attention_expanded(kv, index, rows_of(run, sequences), q_.data() + run.begin * q_width(),
                             latent_shape(), {layer(index).latent->kv_b, latent_},
-                            config_.attention_scale,
-                            attended_.data() + run.begin * value_width(), pool_);
+                            config_.attention_scale, attended_.data() + run.begin * value_width(),
+                            pool_);
   lap_attention(kv.layout(), config_.n_heads * (shape_.d_query() + shape_.d_value));
 }
 

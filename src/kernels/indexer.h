@@ -1,0 +1,61 @@
+#pragma once
+/// The lightning indexer of DeepSeek sparse attention (DSA, DeepSeek-V3.2): which positions a row
+/// attends to.
+///
+///   I[t, s] = sum over index heads h of w[t, h] * relu(q[t, h] . k[s])   for s <= t
+///
+/// A row keeps the top_k positions of the largest I; of equal ones the lower position. Rows that
+/// see at most top_k positions keep all and cost nothing here.
+///
+/// Index keys are stored in F16 beside the pool's latents (KvLayout::extra_bytes): per layer
+/// page_tokens records of width() halves. F16 and products in float keep the choice that of the
+/// published formula but for near-ties; bytes with a scale would halve the memory (256 of 1,408
+/// bytes per position and layer), and choose other positions more often.
+///
+/// Results do not depend on the number of threads, nor on the other rows of a batch.
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "kernels/attention.h"
+#include "kernels/kv_pool.h"
+#include "kernels/latent_attention.h"
+
+namespace hadal {
+
+struct IndexShape {
+  int64_t n_heads = 0;
+  int64_t d_index = 0;
+  int64_t top_k = 0;
+
+  int64_t width() const { return (d_index + 31) / 32 * 32; }
+  /// A position's key of one layer: its share of KvLayout::extra_bytes.
+  int64_t record_bytes() const { return width() * 2; }
+};
+
+/// Where a layer's index keys lie. Borrows the pool.
+struct IndexKeys {
+  KvPool& kv;
+  /// Bytes from KvPool::extra(page) to the layer's page_tokens records; a multiple of 64.
+  int64_t offset = 0;
+
+  std::byte* at(const IndexShape& shape, const KvSequence& sequence, int64_t position) const {
+    const PageId page = sequence.pages[static_cast<size_t>(position / kv.page_tokens())];
+    return kv.extra(page) + offset + position % kv.page_tokens() * shape.record_bytes();
+  }
+};
+
+/// Stores k (rows x d_index floats, packed) at the rows' positions.
+void index_write(const IndexKeys& keys, const IndexShape& shape, const AttentionRows& rows,
+                 const float* k, ThreadPool& pool);
+
+/// What a batch's rows attend to, for latent_attention_sparse. q: rows x n_heads x d_index;
+/// weights: rows x n_heads, all factors in them. The rows' own keys must be stored before. Scores
+/// of some rows at a time take up to 32 MB, or those of one row.
+void index_select(const IndexKeys& keys, const IndexShape& shape, const AttentionRows& rows,
+                  const float* q, const float* weights, PositionLists& out, ThreadPool& pool);
+
+/// The top_k of n scores: ascending indices into out[top_k]. Of equal scores the lower index wins;
+/// a NaN is lower than all. REQUIRES: 0 < top_k <= n.
+void top_positions(const float* scores, int64_t n, int64_t top_k, int32_t* out);
+
+}  // namespace hadal
