@@ -13,6 +13,9 @@ using cpu::kPanelRows;
 
 // A core reads a byte in about the time of so many multiply-adds.
 constexpr int64_t kMacsPerByte = 8;
+// Panels of one group of down at most, where rows are few: a worker reads so many of one expert
+// before it goes on to the next, and every change costs it about a microsecond.
+constexpr int64_t kDownGroupFew = 16;
 
 /// The rows that go through one expert.
 struct Segment {
@@ -33,6 +36,12 @@ struct Item {
   size_t segment;
   PanelBlock block;
   int64_t cost_end;  ///< of the items so far, in multiply-adds
+};
+
+/// Panels of the output of down.
+struct PanelGroup {
+  int64_t first;
+  int64_t panels;
 };
 
 /// The form of the activations that a weight reads.
@@ -70,6 +79,7 @@ struct MoeWorkspace::Buffers {
   std::vector<int64_t> ends;
   std::vector<Segment> segments;
   std::vector<Item> items;
+  std::vector<PanelGroup> groups;
   std::vector<int64_t> bounds;
   std::vector<const Weight*> readers;
 };
@@ -167,6 +177,12 @@ class Moe {
       macs_ += 3 * s.count * e.gate->rows() * x_.cols();
     }
     workers_ = macs_ < kInlineMacs ? 1 : pool_.size();
+    int64_t panels = 0;
+    for (const Segment& s : b_.segments) panels += s.expert->gate->packed().panels;
+    while (all_direct_ &&
+           2 * gate_group_ <= std::min(kGroupMax, panels / (kItemsPerWorker * workers_))) {
+      gate_group_ *= 2;
+    }
   }
 
   // --- Gate and up ------------------------------------------------------------------------------
@@ -183,8 +199,8 @@ class Moe {
   }
 
   /// All pieces of gate and up, in the order in which the workers share them. With few rows memory
-  /// is the bound: the experts' first panels come first, so that a worker reads about the part of
-  /// each that it packed itself. With many, one expert after the other: its input stays cached.
+  /// is the bound: of each expert the part that a worker packed itself, in one stream. With many,
+  /// one expert after the other: its input stays cached.
   void list_items() {
     b_.items.clear();
     total_cost_ = 0;
@@ -193,8 +209,7 @@ class Moe {
         list_groups(s, 0, gate_groups(b_.segments[s]));
       }
     } else {
-      int64_t steps = 0;
-      for (const Segment& segment : b_.segments) steps = std::max(steps, gate_groups(segment));
+      const int64_t steps = workers_;
       for (int64_t step = 0; step < steps; ++step) {
         for (size_t s = 0; s < b_.segments.size(); ++s) {
           const int64_t groups = gate_groups(b_.segments[s]);
@@ -286,34 +301,48 @@ class Moe {
   /// A worker owns columns of the output and adds all experts to them, in a fixed order.
   void down(float* out, int64_t out_stride) {
     const int64_t panels = b_.segments.front().expert->down->packed().panels;
-    while (2 * down_group_ <= std::min(kGroupMax, panels / (kItemsPerWorker * workers_))) {
-      down_group_ *= 2;
-    }
-    const int64_t groups = (panels + down_group_ - 1) / down_group_;
+    const int64_t most = std::max(all_direct_ ? kDownGroupFew : kGroupMax, down_group_);
+    b_.groups.clear();
     b_.bounds.clear();
-    for (int64_t w = 0; w <= workers_; ++w) b_.bounds.push_back(groups * w / workers_);
+    for (int64_t w = 0; w < workers_; ++w) {
+      b_.bounds.push_back(static_cast<int64_t>(b_.groups.size()));
+      list_down(panels * w / workers_, panels * (w + 1) / workers_, most);
+    }
+    b_.bounds.push_back(static_cast<int64_t>(b_.groups.size()));
     each_piece([&](int worker, int64_t begin, int64_t end) {
-      for (int64_t group = begin; group < end; ++group) {
-        const int64_t first = group * down_group_;
-        down_item(first, std::min(down_group_, panels - first), worker, out, out_stride);
+      for (int64_t i = begin; i < end; ++i) {
+        down_item(b_.groups[static_cast<size_t>(i)], worker, out, out_stride);
       }
     });
   }
 
-  void down_item(int64_t first_panel, int64_t panels, int worker, float* out, int64_t out_stride) {
-    const Memory memory = memory_of(worker, down_group_);
+  /// Cuts a worker's panels into groups: large ones first, for long streams, then smaller ones, so
+  /// that nobody waits long for the last.
+  void list_down(int64_t begin, int64_t end, int64_t most) {
+    while (begin < end) {
+      const int64_t wanted =
+          std::clamp((end - begin) / 4 / down_group_ * down_group_, down_group_, most);
+      const int64_t count = std::min(wanted, end - begin);
+      b_.groups.push_back({begin, count});
+      largest_group_ = std::max(largest_group_, count);
+      begin += count;
+    }
+  }
+
+  void down_item(const PanelGroup& group, int worker, float* out, int64_t out_stride) {
+    const Memory memory = memory_of(worker, largest_group_);
     for (size_t i = 0; i < b_.segments.size(); ++i) {
       const Segment& s = b_.segments[i];
       const Weight::Packed& w = s.expert->down->packed();
       if (s.direct && i + 1 < b_.segments.size()) {
-        fetch_panel(b_.segments[i + 1].expert->down->packed(), first_panel);
+        fetch_panel(b_.segments[i + 1].expert->down->packed(), group.first);
       }
       for (int64_t column = 0; column < s.count; column += kColumnsPerItem) {
-        const PanelBlock block{first_panel, panels, s.hidden_first + column,
+        const PanelBlock block{group.first, group.panels, s.hidden_first + column,
                                std::min(kColumnsPerItem, s.count - column)};
         const Tile tile =
             panel_product(w, s.hidden->forms(), block, s.direct, memory.unpacked, memory.tiles[0]);
-        add(s, column, tile, w, first_panel, out, out_stride);
+        add(s, column, tile, w, group.first, out, out_stride);
       }
     }
   }
@@ -343,7 +372,8 @@ class Moe {
   MoeWorkspace::Buffers& b_;
   int64_t workers_ = 1;
   int64_t gate_group_ = kGroupRounded;  ///< panels per item
-  int64_t down_group_ = 1;
+  int64_t down_group_ = 1;              ///< at least
+  int64_t largest_group_ = 1;
   int64_t columns_ = 0;  ///< of an item, at most
   int64_t unpacked_bytes_ = 0;
   int64_t macs_ = 0;
