@@ -64,6 +64,10 @@ class LatentDecoder final : public Decoder {
                        KvPool& kv);
   AttentionRows rows_of(const Run& run, std::span<const KvSequence> sequences) const;
   void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
+  void keep_attention_floats(bool keep) override {
+    q_rank_.keep_floats(keep);
+    values_.keep_floats(keep);
+  }
   void resize_attention(int64_t rows) override;
   void each_attention_weight(const LayerWeights& layer,
                              const std::function<void(const Weight&)>& visit) const override;
@@ -165,9 +169,9 @@ std::vector<LatentDecoder::Run> LatentDecoder::runs(int64_t index) const {
     const int32_t sequence = row_sequences_[static_cast<size_t>(begin)];
     while (end < n_rows_ && row_sequences_[static_cast<size_t>(end)] == sequence) ++end;
     const int64_t seen = positions_[static_cast<size_t>(end - 1)] + 1;
-    const bool expanded =
-        form_ == LatentForm::kExpanded ||
-        (form_ == LatentForm::kAuto && latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
+    const bool expanded = form_ == LatentForm::kExpanded ||
+                          (form_ == LatentForm::kAuto &&
+                           latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
     if (!expanded && !out.empty() && !out.back().expanded) {
       out.back().end = end;
     } else {
@@ -221,8 +225,8 @@ void LatentDecoder::attend_expanded(int64_t index, const Run& run,
                                     std::span<const KvSequence> sequences, KvPool& kv) {
   latent_attention_expanded(kv, index, rows_of(run, sequences), q_.data() + run.begin * q_width(),
                             latent_shape(), {layer(index).latent->kv_b, latent_},
-                            config_.attention_scale,
-                            attended_.data() + run.begin * value_width(), pool_);
+                            config_.attention_scale, attended_.data() + run.begin * value_width(),
+                            pool_);
   lap_attention(kv.layout(), config_.n_heads * (shape_.d_query() + shape_.d_value));
 }
 

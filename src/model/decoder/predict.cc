@@ -1,10 +1,11 @@
-/// Multi-token prediction (2412.19437, 2.2), one layer deep: from the state h behind a token and the
-/// token that came after it, a guess at the one after that.
+/// Multi-token prediction (2412.19437, 2.2), one layer deep: from the state h behind a token and
+/// the token that came after it, a guess at the one after that.
 ///
-/// Here the row of position p joins the embedding of its own token with the state of position p - 1,
-/// so that what is cached at p depends on the tokens up to p alone, like all other keys and values,
-/// and goes with their pages. Position 0 has no state before it and is invisible to the layer. The
-/// state of each position, behind the output norm, is kept in F16 beside its keys (KvPool::extra).
+/// Here the row of position p joins the embedding of its own token with the state of position p -
+/// 1, so that what is cached at p depends on the tokens up to p alone, like all other keys and
+/// values, and goes with their pages. Position 0 has no state before it and is invisible to the
+/// layer. The state of each position, behind the output norm, is kept in F16 beside its keys
+/// (KvPool::extra).
 #include <cstring>
 
 #include "model/decoder/decoder.h"
@@ -15,8 +16,7 @@ namespace {
 uint16_t* state_of(KvPool& kv, const KvSequence& sequence, int64_t position) {
   const auto page = static_cast<size_t>(position / kv.page_tokens());
   std::byte* extra = kv.extra(sequence.pages[page]);
-  return reinterpret_cast<uint16_t*>(extra +
-                                     position % kv.page_tokens() * kv.layout().extra_bytes);
+  return reinterpret_cast<uint16_t*>(extra + position % kv.page_tokens() * kv.layout().extra_bytes);
 }
 
 }  // namespace
