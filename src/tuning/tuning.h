@@ -102,6 +102,9 @@ struct ConversionOptions {
 struct PlannedTensor {
   GgufTensor tensor;
   std::vector<const TensorView*> parts;
+  /// Above 0: so many heads, whose rows (entries, of a bias) come as two halves that rope turns
+  /// against each other, and go as GGUF has them for the architecture: pair beside pair.
+  int64_t interleaved_heads = 0;
 };
 
 /// What will be written. Borrows the source file and the options' importance matrix.

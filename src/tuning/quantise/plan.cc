@@ -76,17 +76,44 @@ Result<ModelShape> shape_of(const GgufFile& source) {
   return shape;
 }
 
+/// Heads of q and k whose rows must change places: in checkpoints of some architectures rope turns
+/// the first half of a head against the second, in GGUF files of them even rows against odd ones. A
+/// translated checkpoint says so in ARCH.rope.half_split.
+struct HalfSplitHeads {
+  int64_t q = 0;
+  int64_t k = 0;
+};
+
+Result<HalfSplitHeads> half_split_heads(const GgufFile& source) {
+  TRY(const auto architecture, source.string("general.architecture"));
+  const std::string prefix(architecture.value_or(""));
+  TRY(const auto half_split, source.boolean(prefix + ".rope.half_split"));
+  if (!half_split.value_or(false)) return HalfSplitHeads{};
+  TRY(const auto q, source.integer(prefix + ".attention.head_count"));
+  TRY(const auto k, source.integer(prefix + ".attention.head_count_kv"));
+  if (q.value_or(0) <= 0) {
+    return Error{Code::kCorrupt, prefix + ".attention.head_count is missing",
+                 "the source is incomplete: get it again"};
+  }
+  return HalfSplitHeads{*q, k.value_or(*q)};
+}
+
 class Planner {
  public:
   Planner(const GgufFile& source, const ConversionOptions& options, const Recipe* recipe,
-          ModelShape shape)
-      : source_(source), options_(options), recipe_(recipe), shape_(shape) {}
+          ModelShape shape, HalfSplitHeads half_split)
+      : source_(source),
+        options_(options),
+        recipe_(recipe),
+        shape_(shape),
+        half_split_(half_split) {}
 
   Result<std::vector<PlannedTensor>> run() {
     for (const TensorView& view : source_.tensors()) {
       const auto expert = parse_expert(view.name);
       if (!expert) {
-        TRY_STATUS(add(plain(view)));
+        TRY(PlannedTensor planned, plain(view));
+        TRY_STATUS(add(std::move(planned)));
       } else if (stacked_.insert(std::string(expert->stem)).second) {
         TRY(PlannedTensor stack, stack_of(expert->stem, view));
         TRY_STATUS(add(std::move(stack)));
@@ -107,10 +134,17 @@ class Planner {
   }
 
  private:
-  static PlannedTensor plain(const TensorView& view) {
+  Result<PlannedTensor> plain(const TensorView& view) const {
     PlannedTensor planned;
     planned.tensor = {std::string(view.name), view.type, view.n_dims, view.ne};
     planned.parts = {&view};
+    if (pattern_matches("blk.*.attn_q.*", view.name)) planned.interleaved_heads = half_split_.q;
+    if (pattern_matches("blk.*.attn_k.*", view.name)) planned.interleaved_heads = half_split_.k;
+    const int64_t rows = view.n_dims == 1 ? view.ne[0] : view.ne[1];
+    if (planned.interleaved_heads > 0 && rows % (2 * planned.interleaved_heads) != 0) {
+      return Error{Code::kCorrupt, fmt::format("tensor {} has {} rows, which {} heads cannot share",
+                                               view.name, rows, planned.interleaved_heads)};
+    }
     return planned;
   }
 
@@ -184,6 +218,7 @@ class Planner {
   const ConversionOptions& options_;
   const Recipe* recipe_;
   ModelShape shape_;
+  HalfSplitHeads half_split_;
   std::set<std::string> stacked_;
   std::vector<PlannedTensor> out_;
   std::map<std::string, int> replaced_;
@@ -302,7 +337,8 @@ Result<Conversion> Conversion::plan(const GgufFile& source, const ConversionOpti
   Conversion out(source);
   out.target_ = recipe == nullptr ? "keep" : std::string(recipe->name);
   out.importance_ = options.importance;
-  Planner planner(source, options, recipe, shape);
+  TRY(const HalfSplitHeads half_split, half_split_heads(source));
+  Planner planner(source, options, recipe, shape, half_split);
   TRY(out.tensors_, planner.run());
   out.notes_ = planner.take_notes();
   TRY_STATUS(check_rules(options, out.tensors_));

@@ -33,6 +33,9 @@ class Rows {
       if (importance != nullptr) weights = importance->weights(planned.tensor.name, i);
       if (weights.empty()) weights.assign(static_cast<size_t>(planned.tensor.ne[0]), 1.0f);
     }
+    const int64_t entries =
+        planned.tensor.n_dims == 1 ? planned.tensor.ne[0] : planned.tensor.ne[1];
+    if (planned.interleaved_heads > 0) head_rows_ = entries / planned.interleaved_heads;
     rows_per_part_ = planned.tensor.rows() / static_cast<int64_t>(planned.parts.size());
   }
 
@@ -43,8 +46,14 @@ class Rows {
   Status encode(int64_t row, float* scratch, std::byte* out) const {
     const TensorView& part = part_of(row);
     const GgufTensor& tensor = planned_.tensor;
-    const int64_t local = row % rows_per_part_;
-    dequantize_row(part.type, part.row(local), scratch, tensor.ne[0]);
+    const int64_t local = source_of(row % rows_per_part_);
+    dequantize_row(part.type, part.row(tensor.n_dims == 1 ? 0 : local), scratch, tensor.ne[0]);
+    if (tensor.n_dims == 1 && head_rows_ > 0) {
+      const std::vector<float> entries(scratch, scratch + tensor.ne[0]);
+      for (int64_t i = 0; i < tensor.ne[0]; ++i) {
+        scratch[i] = entries[static_cast<size_t>(source_of(i))];
+      }
+    }
     const auto matrix = static_cast<size_t>(row / tensor.ne[1]);
     const Status done =
         quantize_row(tensor.type, scratch, weights_[matrix].data(), out, tensor.ne[0]);
@@ -55,8 +64,16 @@ class Rows {
   }
 
  private:
+  /// Which of the source's rows comes here: (half, i) of a head goes to 2 i + half.
+  int64_t source_of(int64_t row) const {
+    if (head_rows_ == 0) return row;
+    const int64_t in_head = row % head_rows_;
+    return row - in_head + in_head % 2 * (head_rows_ / 2) + in_head / 2;
+  }
+
   const PlannedTensor& planned_;
   int64_t rows_per_part_ = 1;
+  int64_t head_rows_ = 0;                    ///< rows of a head that change places; 0: none do
   std::vector<std::vector<float>> weights_;  ///< per matrix
 };
 
@@ -90,11 +107,15 @@ class TensorWriter {
       : writer_(writer), pool_(pool), options_(options), done_(done), total_(total) {}
 
   Status write(const PlannedTensor& planned, const ImportanceMatrix* importance) {
-    if (planned.parts.front()->type == planned.tensor.type && same_types(planned)) {
+    if (planned.interleaved_heads == 0 && same_types(planned)) {
       return copy(planned);
     }
-    const Rows rows(planned, importance);
     const GgufTensor& tensor = planned.tensor;
+    if (!can_quantize_to(tensor.type)) {
+      return Error{Code::kUnsupported, fmt::format("tensor {} cannot be written as {}", tensor.name,
+                                                   dtype_info(tensor.type).name)};
+    }
+    const Rows rows(planned, importance);
     const uint64_t row_bytes = dtype_row_bytes(tensor.type, tensor.ne[0]);
     const int64_t chunk = std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / row_bytes));
     const int64_t grain = std::max<int64_t>(1, kGrainValues / tensor.ne[0]);
@@ -152,7 +173,8 @@ class TensorWriter {
 /// Keys that describe the file rather than the model.
 bool describes_file(std::string_view key) {
   return key.starts_with("split.") || key.starts_with("quantize.") || key == "general.file_type" ||
-         key == "general.quantization_version" || key == "general.alignment";
+         key == "general.quantization_version" || key == "general.alignment" ||
+         key.ends_with(".rope.half_split");  // the rows go in the order that GGUF expects
 }
 
 }  // namespace
