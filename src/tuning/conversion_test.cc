@@ -87,6 +87,52 @@ TEST_F(ConversionTest, StacksExperts) {
   }
 }
 
+// Goal: rows and biases of half-split heads become pairs, and the key that said so goes.
+TEST_F(ConversionTest, InterleavesHalfSplitHeads) {
+  const std::vector<GgufEntry> entries = {
+      GgufEntry::string("general.architecture", "llama"),
+      GgufEntry::u32("llama.attention.head_count", 2),
+      GgufEntry::u32("llama.attention.head_count_kv", 1),
+      {"llama.rope.half_split", GgufType::kBool, GgufType::kU8, 1, std::string("\x01", 1)}};
+  const std::vector<GgufTensor> tensors = {matrix("blk.0.attn_q.weight", 2, 8),
+                                           {"blk.0.attn_q.bias", DType::kF32, 1, {8, 1, 1, 1}},
+                                           matrix("blk.0.attn_k.weight", 2, 4),
+                                           matrix("blk.0.attn_v.weight", 2, 4)};
+  const fs::path path = folder_ / "half.gguf";
+  auto writer = GgufWriter::create(path, entries, tensors, {});
+  ASSERT_TRUE(writer.ok());
+  for (const GgufTensor& tensor : tensors) {
+    std::vector<float> content(tensor.bytes() / sizeof(float));
+    for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<float>(i);
+    ASSERT_TRUE(writer.value().append(std::as_bytes(std::span(content))).ok());
+  }
+  ASSERT_TRUE(writer.value().finish().ok());
+  auto file = GgufFile::open(path);
+  ASSERT_TRUE(file.ok());
+  auto conversion =
+      Conversion::plan(file.value(), {.target = "keep", .rules = {}, .importance = nullptr});
+  ASSERT_TRUE(conversion.ok()) << conversion.error().text();
+  ASSERT_TRUE(conversion.value().write(folder_ / "pairs.gguf", {}, pool_).ok());
+  auto out = GgufFile::open(folder_ / "pairs.gguf");
+  ASSERT_TRUE(out.ok());
+  EXPECT_EQ(out.value().find("llama.rope.half_split"), nullptr);
+  const auto first_column = [&](const char* name) {
+    const TensorView* tensor = out.value().find_tensor(name);
+    std::vector<float> values(static_cast<size_t>(tensor->elements()));
+    dequantize_row(tensor->type, tensor->data, values.data(), tensor->elements());
+    std::vector<int> rows;
+    const auto step = static_cast<size_t>(tensor->n_dims == 1 ? 1 : tensor->ne[0]);
+    for (size_t i = 0; i < values.size(); i += step) {
+      rows.push_back(static_cast<int>(values[i]) / static_cast<int>(step));
+    }
+    return rows;
+  };
+  EXPECT_EQ(first_column("blk.0.attn_q.weight"), (std::vector<int>{0, 2, 1, 3, 4, 6, 5, 7}));
+  EXPECT_EQ(first_column("blk.0.attn_q.bias"), (std::vector<int>{0, 2, 1, 3, 4, 6, 5, 7}));
+  EXPECT_EQ(first_column("blk.0.attn_k.weight"), (std::vector<int>{0, 2, 1, 3}));
+  EXPECT_EQ(first_column("blk.0.attn_v.weight"), (std::vector<int>{0, 1, 2, 3}));
+}
+
 // Goal: a missing expert, or one of another shape, is named.
 TEST_F(ConversionTest, NamesWrongExperts) {
   const GgufFile missing =
