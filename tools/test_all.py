@@ -175,7 +175,7 @@ def python_venv(report):
 
 def step_program(report):
     """the program from outside: commands, model store, HTTP scenarios"""
-    for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/api/run.py"]:
+    for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/cli/test_quantize.py", "tests/api/run.py"]:
         run_counted([sys.executable, script], report, script)
 
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "app/app.h"
+#include "app/eval_report.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/scoring.h"
@@ -17,6 +18,8 @@ namespace {
 struct EvalOptions {
   std::string model;
   std::string base;
+  std::string models;  ///< of a report, between commas
+  bool speed = true;
   std::string file;
   RoundingOptions rounding;
   int64_t ctx = 512;
@@ -85,8 +88,50 @@ Result<int> kld(const EvalOptions& options, const Settings& settings) {
   return kExitOk;
 }
 
+std::vector<std::string> names_between_commas(const std::string& text) {
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    if (end > begin) names.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return names;
+}
+
+/// One model beside the reference at a time, so that the memory of two is enough.
+Result<int> report(const EvalOptions& options, const Settings& settings) {
+  const std::vector<std::string> names = names_between_commas(options.models);
+  if (names.empty()) return usage_error("--models names no model", "for example a.gguf,b.gguf");
+  TRY(const LoadOptions load, load_options_from(options.rounding));
+  TRY(LoadedModel base, open_model(options.base, options.threads, settings, load));
+  TRY(const WindowOptions windows, window_options(options, base));
+  TRY(const std::vector<TokenId> ids, ids_of_file(options.file, *base.tokenizer));
+  std::vector<ReportRow> rows;
+  for (const std::string& name : names) {
+    TRY(LoadedModel model, open_model(name, options.threads, settings, load));
+    const auto fits = window_options(options, model);
+    if (!fits.ok()) return fits.error();
+    ReportRow row;
+    row.name = model.name;
+    row.file_bytes = model.file->file_bytes();
+    row.bits_per_weight = bits_per_weight(*model.file);
+    TRY(row.quality, measure_divergence(model, base, ids, windows));
+    if (options.speed) TRY_STATUS(measure_speed(model, row));
+    rows.push_back(std::move(row));
+  }
+  if (options.json) {
+    print_json(report_json(rows, base.name));
+  } else {
+    print_out(report_text(rows));
+    print_out(fmt::format("reference {}: {}, {:.2f} bits, perplexity {:.4f}; {} positions\n",
+                          base.name, human_bytes(base.file->file_bytes()),
+                          bits_per_weight(*base.file), rows.front().quality.base_perplexity,
+                          rows.front().quality.tokens));
+  }
+  return kExitOk;
+}
+
 void add_common(CLI::App& command, EvalOptions& options) {
-  add_model_option(command, options.model);
   command.add_option("-f,--file", options.file, "the text (UTF-8)")->required()->type_name("F");
   command.add_option("--ctx", options.ctx, "positions per window (default 512)")
       ->check(CLI::Range(int64_t{2}, limits::kModelContext))
@@ -102,17 +147,27 @@ void add_eval(CLI::App& command, const Settings& settings, Action& run) {
   CLI::App* of_one = command.add_subcommand("perplexity", "how surprised the model is by a text");
   CLI::App* of_two =
       command.add_subcommand("kld", "how far a model's predictions are from another's");
-  add_common(*of_one, options);
-  add_common(*of_two, options);
-  of_two->add_option("--base", options.base, "the model to compare with")
+  CLI::App* of_many = command.add_subcommand(
+      "report", "size, speed and loss of several files of a model, side by side");
+  add_model_option(*of_one, options.model);
+  add_model_option(*of_two, options.model);
+  of_many->add_option("--models", options.models, "names or paths, between commas")
       ->required()
-      ->type_name("B");
+      ->type_name("A,B,...");
+  for (CLI::App* each : {of_one, of_two, of_many}) add_common(*each, options);
+  for (CLI::App* each : {of_two, of_many}) {
+    each->add_option("--base,--reference", options.base, "the model to compare with")
+        ->required()
+        ->type_name("B");
+  }
+  of_many->add_flag("!--no-speed", options.speed, "leave prefill and decode speed out");
   command.footer(
       "The text is cut into windows of --ctx positions (BOS first where the vocabulary adds one); "
       "every\n"
       "token after a window's first is scored, as it is served, in windows that do not overlap.\n"
       "Example: hadal eval perplexity --model smollm2-135m --file text.txt --json");
-  run = [&settings, of_one] {
+  run = [&settings, of_one, of_many] {
+    if (of_many->parsed()) return report(options, settings);
     return of_one->parsed() ? perplexity(options, settings) : kld(options, settings);
   };
 }
@@ -120,7 +175,7 @@ void add_eval(CLI::App& command, const Settings& settings, Action& run) {
 }  // namespace
 
 extern const Subcommand kEvalCommand;
-const Subcommand kEvalCommand = {"eval", "perplexity of a text, divergence between two models",
+const Subcommand kEvalCommand = {"eval", "perplexity of a text, divergence between models",
                                  add_eval};
 
 }  // namespace hadal

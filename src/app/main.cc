@@ -27,6 +27,9 @@ extern const Subcommand kDetokenizeCommand;
 extern const Subcommand kTemplateCommand;
 extern const Subcommand kLogitsCommand;
 extern const Subcommand kEvalCommand;
+extern const Subcommand kQuantizeCommand;
+extern const Subcommand kConvertCommand;
+extern const Subcommand kImatrixCommand;
 extern const Subcommand kBenchCommand;
 
 namespace {
@@ -34,7 +37,8 @@ namespace {
 constexpr std::array kCommands = {
     &kServeCommand,    &kChatCommand,   &kRunCommand,   &kPullCommand,     &kListCommand,
     &kShowCommand,     &kRmCommand,     &kCacheCommand, &kTokenizeCommand, &kDetokenizeCommand,
-    &kTemplateCommand, &kLogitsCommand, &kEvalCommand,  &kBenchCommand};
+    &kTemplateCommand, &kLogitsCommand, &kEvalCommand,  &kBenchCommand,    &kConvertCommand,
+    &kQuantizeCommand, &kImatrixCommand};
 
 constexpr const char* kExamples =
     "Examples:\n"

@@ -118,6 +118,8 @@ Result<Divergence> measure_divergence(LoadedModel& model, LoadedModel& base,
   std::vector<float> base_logits;
   std::vector<double> divergences;
   int64_t agreed = 0;
+  double model_surprise = 0;
+  double base_surprise = 0;
   for (size_t w = 0; w < windows.size(); ++w) {
     const std::span<const TokenId> window = windows[w];
     model_runner.clear();
@@ -131,15 +133,23 @@ Result<Divergence> measure_divergence(LoadedModel& model, LoadedModel& base,
       const size_t first = divergences.size();
       divergences.resize(first + rows);
       std::vector<uint8_t> same(rows);
+      std::vector<double> surprise(2 * rows);
       base.pool->parallel_for(static_cast<int64_t>(rows), 1, [&](int64_t from, int64_t to) {
         for (auto r = static_cast<size_t>(from); r < static_cast<size_t>(to); ++r) {
           const auto p = row_of(base_logits, r, n_vocab);
           const auto q = row_of(model_logits, r, n_vocab);
           divergences[first + r] = kl_divergence(p, q);
           same[r] = index_of_max(p) == index_of_max(q) ? 1 : 0;
+          const TokenId target = window[begin + r + 1];
+          surprise[2 * r] = negative_log_likelihood(q, target);
+          surprise[2 * r + 1] = negative_log_likelihood(p, target);
         }
       });
       agreed += std::count(same.begin(), same.end(), uint8_t{1});
+      for (size_t r = 0; r < rows; ++r) {
+        model_surprise += surprise[2 * r];
+        base_surprise += surprise[2 * r + 1];
+      }
     }
     if (options.progress)
       options.progress(static_cast<int64_t>(w + 1), static_cast<int64_t>(windows.size()));
@@ -153,6 +163,8 @@ Result<Divergence> measure_divergence(LoadedModel& model, LoadedModel& base,
                    divergences.end());
   out.p99_kld = divergences[rank];
   out.top1_agreement = static_cast<double>(agreed) / count;
+  out.perplexity = std::exp(model_surprise / count);
+  out.base_perplexity = std::exp(base_surprise / count);
   return out;
 }
 

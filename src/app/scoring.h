@@ -41,6 +41,8 @@ struct Divergence {
   double p99_kld = 0;         ///< 99th percentile
   double top1_agreement = 0;  ///< fraction of positions with the same likeliest token
   int64_t tokens = 0;         ///< positions compared: all but the last of each window
+  double perplexity = 0;      ///< of `model`, as measure_perplexity()
+  double base_perplexity = 0;
 };
 Result<Divergence> measure_divergence(LoadedModel& model, LoadedModel& base,
                                       std::span<const TokenId> ids, const WindowOptions& options);

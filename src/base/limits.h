@@ -18,6 +18,7 @@ inline constexpr uint64_t kGgufAlignmentBytes = kMiB;
 inline constexpr uint32_t kGgufDims = 4;
 inline constexpr uint32_t kGgufSplitParts = 4096;
 inline constexpr uint32_t kPackedParts = 64 * kKiB;  // of a packed image
+inline constexpr size_t kGgufJournalBytes = 16 * kMiB;  // beside a file that is being written
 inline constexpr uint64_t kPackedIndexBytes = 256 * kMiB;
 inline constexpr uint64_t kPackedImageBytesMin = 16 * kMiB;  // smaller ones pack in no time
 inline constexpr int64_t kModelLayers = 512;

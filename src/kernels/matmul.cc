@@ -26,10 +26,16 @@ struct MatmulWorkspace::Buffers {
   std::vector<BigMemory> per_worker;
   MatmulRows rows;            ///< of callers who bring floats
   std::vector<float> floats;  ///< of the slow way through the reference
+  MatmulObserver* observer = nullptr;
 };
 
 MatmulWorkspace::MatmulWorkspace() : buffers_(std::make_unique<Buffers>()) {}
 MatmulWorkspace::~MatmulWorkspace() = default;
+
+void MatmulWorkspace::set_observer(MatmulObserver* observer) {
+  buffers_->observer = observer;
+  buffers_->rows.keep_floats(observer != nullptr);
+}
 
 namespace {
 
@@ -240,12 +246,19 @@ void reference_product(const MatmulRows& x, const MatmulTask& task, ThreadPool& 
   }
 }
 
+void observe(const MatmulRows& x, std::span<const MatmulTask> tasks,
+             const MatmulWorkspace::Buffers& buffers) {
+  if (buffers.observer == nullptr) return;
+  for (const MatmulTask& task : tasks) buffers.observer->inputs(*task.weight, x, 0, x.n());
+}
+
 }  // namespace
 
 void matmul(const MatmulRows& x, std::span<const MatmulTask> tasks, ThreadPool& pool,
             MatmulWorkspace& workspace) {
   if (x.n() == 0) return;
   MatmulWorkspace::Buffers& buffers = workspace.buffers();
+  observe(x, tasks, buffers);
   while (!tasks.empty()) {
     // Tasks prepared for one instruction set go together; a change happens only in tests.
     const cpu::Ops* ops = tasks.front().weight->packed().ops;
@@ -280,6 +293,7 @@ void matmul_silu_mul(const MatmulRows& x, const MatmulTask& gate, const MatmulTa
   const cpu::Ops* ops = gate.weight->packed().ops;
   const MatmulTask tasks[] = {gate, up};
   if (ops != nullptr && up.weight->packed().ops == ops) {
+    observe(x, tasks, workspace.buffers());
     return Product(x, tasks, *ops, pool, workspace.buffers()).run_silu_mul(out);
   }
   std::vector<float> products(static_cast<size_t>(2 * x.n() * rows));

@@ -43,6 +43,7 @@ class Weight {
   int64_t rows() const;
   int64_t cols() const;
   DType type() const;
+  const TensorView& tensor() const;  ///< what it was made from
   /// The packed form; empty where the instruction set computes from the tensor itself.
   std::span<const uint8_t> packed_bytes() const;
   /// Bytes read by one pass over the matrix.
@@ -80,13 +81,28 @@ class MatmulRows {
   /// Becomes a copy of some rows of `x`, in every form that x has; a row may come several times.
   void gather(const MatmulRows& x, std::span<const int32_t> rows, ThreadPool& pool);
 
+  /// From the next reset() on, rows are kept as floats too, whatever the readers need.
+  void keep_floats(bool keep) { keep_floats_ = keep; }
+  /// A row as floats; null unless they are kept or needed by a reader.
+  const float* floats(int64_t row) const;
+
   struct Forms;
   const Forms& forms() const { return *forms_; }
 
  private:
   int64_t n_ = 0;
   int64_t cols_ = 0;
+  bool keep_floats_ = false;
   std::unique_ptr<Forms> forms_;
+};
+
+/// Sees what goes into products, for statistics of the inputs (importance matrices). Called by the
+/// thread that called the op, before or after the product itself.
+class MatmulObserver {
+ public:
+  virtual ~MatmulObserver() = default;
+  /// Rows [first, first + count) of `x` are multiplied with `weight`. x.floats() may be read.
+  virtual void inputs(const Weight& weight, const MatmulRows& x, int64_t first, int64_t count) = 0;
 };
 
 /// Buffers that matmul reuses between calls. One per calling thread.
@@ -96,6 +112,10 @@ class MatmulWorkspace {
   ~MatmulWorkspace();
   MatmulWorkspace(const MatmulWorkspace&) = delete;
   MatmulWorkspace& operator=(const MatmulWorkspace&) = delete;
+
+  /// From now on the ops that use this workspace report their inputs, which must have been told to
+  /// keep_floats(); null: no more.
+  void set_observer(MatmulObserver* observer);
 
   struct Buffers;
   Buffers& buffers() { return *buffers_; }

@@ -15,7 +15,7 @@ void MatmulRows::reset(int64_t n, std::span<const Weight* const> readers) {
   n_ = n;
   cols_ = readers.front()->cols();
   f.ops = nullptr;
-  f.needs_floats = false;
+  f.needs_floats = keep_floats_;
   std::fill_n(f.needed, cpu::kActivations, false);
   for (const Weight* reader : readers) {
     const Weight::Packed& w = reader->packed();
@@ -41,6 +41,11 @@ void MatmulRows::Forms::reserve(int64_t n, int64_t cols) {
     const int64_t stride = (cols / cpu::kBlockColumns | 1) * ops->quant[kind].block_bytes;
     rounded[kind] = {rounded_memory[kind].reserve(n * stride), stride};
   }
+}
+
+const float* MatmulRows::floats(int64_t row) const {
+  const Forms& f = *forms_;
+  return f.needs_floats ? f.floats.x + row * f.floats.stride : nullptr;
 }
 
 void MatmulRows::set(int64_t row, int64_t first, int64_t count, const float* x) {

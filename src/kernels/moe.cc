@@ -82,10 +82,18 @@ struct MoeWorkspace::Buffers {
   std::vector<PanelGroup> groups;
   std::vector<int64_t> bounds;
   std::vector<const Weight*> readers;
+  MatmulObserver* observer = nullptr;
 };
 
 MoeWorkspace::MoeWorkspace() : buffers_(std::make_unique<Buffers>()) {}
 MoeWorkspace::~MoeWorkspace() = default;
+
+void MoeWorkspace::set_observer(MatmulObserver* observer) {
+  buffers_->observer = observer;
+  for (MatmulRows* rows : {&buffers_->x, &buffers_->hidden, &buffers_->shared_hidden}) {
+    rows->keep_floats(observer != nullptr);
+  }
+}
 
 namespace {
 
@@ -103,10 +111,20 @@ class Moe {
     add_shared();
     measure();
     gate_up();
+    observe();
     down(out, out_stride);
   }
 
  private:
+  void observe() const {
+    if (b_.observer == nullptr) return;
+    for (const Segment& s : b_.segments) {
+      b_.observer->inputs(*s.expert->gate, *s.x, s.x_first, s.count);
+      b_.observer->inputs(*s.expert->up, *s.x, s.x_first, s.count);
+      b_.observer->inputs(*s.expert->down, *s.hidden, s.hidden_first, s.count);
+    }
+  }
+
   /// Counting sort of the pairs (row, choice) by expert, rows in order within one: the segments of
   /// the experts that have rows, their input and room for their gated units.
   void sort(const Routing& routing) {

@@ -52,6 +52,9 @@ class MoeWorkspace {
   MoeWorkspace(const MoeWorkspace&) = delete;
   MoeWorkspace& operator=(const MoeWorkspace&) = delete;
 
+  /// As MatmulWorkspace::set_observer: each expert's products report its own rows.
+  void set_observer(MatmulObserver* observer);
+
   struct Buffers;
   Buffers& buffers() { return *buffers_; }
 

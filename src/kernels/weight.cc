@@ -19,6 +19,9 @@ int64_t Weight::rows() const {
 int64_t Weight::cols() const {
   return packed_->view.ne[0];
 }
+const TensorView& Weight::tensor() const {
+  return packed_->view;
+}
 DType Weight::type() const {
   return packed_->view.type;
 }

@@ -8,6 +8,11 @@ Status ForwardModel::predict(const Batch&, KvPool&, std::span<float>) {
   return Error{Code::kUnsupported, "the model has no layer for multi-token prediction"};
 }
 
+Status Model::set_observer(MatmulObserver*) {
+  return Error{Code::kUnsupported, "the inputs of the matrices of architecture '" +
+                                       config().architecture + "' cannot be observed"};
+}
+
 Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptions& options,
                                            ThreadPool& pool) {
   TRY(ModelConfig config, ModelConfig::from_gguf(file));

@@ -100,6 +100,9 @@ class Model : public ForwardModel {
   virtual uint64_t macs_per_token() const = 0;
   /// From now on each op is timed into `profile`, which must outlive its use; null: no more.
   virtual void set_profile(Profile* profile) = 0;
+  /// From now on `observer`, which must outlive its use, sees the inputs of the matrices; null: no
+  /// more. kUnsupported where the architecture does not report them.
+  virtual Status set_observer(MatmulObserver* observer);
 };
 
 }  // namespace hadal

@@ -50,6 +50,9 @@ class GgufValue {
   Result<std::vector<float>> as_floats() const;  ///< array of f32 or f64; a scalar counts as one
   /// For people: scalars and strings as text (cut at `chars_max`), arrays as "[type x count]".
   std::string to_text(size_t chars_max = 80) const;
+  /// The bytes behind it as they lie in the file: a scalar, the characters of a string (without its
+  /// length) or the elements of an array (strings with their lengths).
+  std::span<const std::byte> payload() const { return {data_, bytes_}; }
 
  private:
   friend class GgufFile;

@@ -22,7 +22,7 @@ MODEL = files.write_model(DIR / "tiny.gguf")
 OTHER = files.write_model(DIR / "other.gguf", seed=2)
 TEXT = DIR / "text.txt"
 TEXT.write_text("The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸。" * 3)
-COMMANDS = ("serve chat run pull list show rm cache tokenize detokenize template logits eval bench").split()
+COMMANDS = ("serve chat run pull list show rm cache tokenize detokenize template logits eval bench convert quantize imatrix").split()
 
 
 def one_object(run):

@@ -5,6 +5,14 @@
 #include <fmt/format.h>
 
 namespace hadal {
+Status Decoder::set_observer(MatmulObserver* observer) {
+  workspace_.set_observer(observer);
+  moe_workspace_.set_observer(observer);
+  for (MatmulRows* rows : {&normed_, &pairs_, &gated_}) rows->keep_floats(observer != nullptr);
+  keep_attention_floats(observer != nullptr);
+  return {};
+}
+
 Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
   TRY_STATUS(check(batch, kv, logits));
   each_slice(batch.rows, [&](std::span<const BatchRow> slice, int64_t wanted_before) {

@@ -41,6 +41,7 @@ class Decoder : public Model {
   bool predicts() const override { return weights_.prediction.has_value(); }
   Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
+  Status set_observer(MatmulObserver* observer) override;
 
  protected:
   /// Rows that one worker takes at a time in element-wise steps.
@@ -58,6 +59,8 @@ class Decoder : public Model {
   /// Between the two: what is kept of row `from` moves to row `to`.
   virtual void move_row(int64_t from, int64_t to) = 0;
   virtual void resize_attention(int64_t rows) = 0;
+  /// MatmulRows::keep_floats of the attention's rows.
+  virtual void keep_attention_floats(bool keep) = 0;
   /// Calls visit(weight) on the attention's matrices that a token's pass reads.
   virtual void each_attention_weight(const LayerWeights& layer,
                                      const std::function<void(const Weight&)>& visit) const = 0;

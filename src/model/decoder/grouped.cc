@@ -18,6 +18,7 @@ class GroupedDecoder final : public Decoder {
   void rotate(const GroupedWeights& weights);
   void add_attention(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) override;
   void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
+  void keep_attention_floats(bool keep) override { mixed_.keep_floats(keep); }
   void resize_attention(int64_t rows) override;
   void each_attention_weight(const LayerWeights& layer,
                              const std::function<void(const Weight&)>& visit) const override;

@@ -64,6 +64,10 @@ class LatentDecoder final : public Decoder {
                        KvPool& kv);
   AttentionRows rows_of(const Run& run, std::span<const KvSequence> sequences) const;
   void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
+  void keep_attention_floats(bool keep) override {
+    q_rank_.keep_floats(keep);
+    values_.keep_floats(keep);
+  }
   void resize_attention(int64_t rows) override;
   void each_attention_weight(const LayerWeights& layer,
                              const std::function<void(const Weight&)>& visit) const override;
