@@ -8,6 +8,7 @@
 #include "kernels/latent_attention.h"
 #include "kernels/moe.h"
 #include "kernels/rope.h"
+#include "kernels/sink_attention.h"
 #include "tensor/tensor.h"
 
 namespace hadal::reference {
@@ -45,5 +46,9 @@ float record_value(KvType type, int64_t width, const std::byte* record, int64_t 
 void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows, int64_t row,
                            int64_t head, const float* q, const LatentShape& shape, float scale,
                            float* out);
+
+/// Head `head` of row `row` of `sink_attention`.
+void sink_attention_head(KvPool& kv, const SinkAttention& what, const AttentionRows& rows,
+                         int64_t row, int64_t head, const float* q, int64_t n_heads, float* out);
 
 }  // namespace hadal::reference
