@@ -1,4 +1,5 @@
 #include "model/decoder/decoder.h"
+#include "model/deepseek4/deepseek4.h"
 #include "model/model.h"
 #include "model/weights.h"
 
@@ -15,6 +16,8 @@ Status Model::set_observer(MatmulObserver*) {
 
 Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptions& options,
                                            ThreadPool& pool) {
+  TRY(const std::optional<std::string_view> name, file.string("general.architecture"));
+  if (name == "deepseek4") return load_deepseek4(file, options, pool);
   TRY(ModelConfig config, ModelConfig::from_gguf(file));
   TRY(ModelWeights weights, ModelWeights::bind(file, config, options, pool));
   const auto make = config.latent ? make_latent_decoder : make_grouped_decoder;

@@ -9,6 +9,7 @@
 #include "kernels/latent_attention.h"
 #include "kernels/moe.h"
 #include "kernels/rope.h"
+#include "kernels/sink_attention.h"
 #include "tensor/tensor.h"
 
 namespace hadal::reference {
@@ -50,5 +51,9 @@ void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows,
 /// The score of one position (indexer.h): n_heads x d queries and their weights against its key.
 float index_score(const IndexShape& shape, const float* q, const float* weights,
                   const std::byte* key);
+
+/// Head `head` of row `row` of `sink_attention`.
+void sink_attention_head(KvPool& kv, const SinkAttention& what, const AttentionRows& rows,
+                         int64_t row, int64_t head, const float* q, int64_t n_heads, float* out);
 
 }  // namespace hadal::reference

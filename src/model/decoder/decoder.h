@@ -123,8 +123,6 @@ class Decoder : public Model {
   MatmulRows normed_;  ///< input of the attention, of the feed-forward layer, and of the head
 
  private:
-  Status check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const;
-  Status check_row(const Batch& batch, size_t index, const KvPool& kv) const;
   /// Calls body(slice, rows before it that want logits).
   template <typename Body>
   static void each_slice(std::span<const BatchRow> rows, Body&& body) {

@@ -8,6 +8,7 @@
 /// (KvPool::extra).
 #include <cstring>
 
+#include "model/check_batch.h"
 #include "model/decoder/decoder.h"
 
 namespace hadal {
@@ -89,7 +90,7 @@ void Decoder::predict_slice(std::span<const BatchRow> rows, std::span<const KvSe
 
 Status Decoder::predict(const Batch& batch, KvPool& kv, std::span<float> logits) {
   if (!predicts()) return ForwardModel::predict(batch, kv, logits);
-  TRY_STATUS(check(batch, kv, logits));
+  TRY_STATUS(check_batch(batch, kv, kv_layout(), config_.n_vocab, logits.size()));
   for (const BatchRow& row : batch.rows) {
     if (row.position == 0 || !row.wants_logits) {
       return Error{Code::kInvalidArgument, "rows to predict want logits and follow another token"};

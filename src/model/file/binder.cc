@@ -61,6 +61,16 @@ Result<std::vector<float>> Binder::vector_if_present(const std::string& name, in
   return vector(name, n);
 }
 
+Result<std::vector<float>> Binder::matrix(const std::string& name, int64_t cols,
+                                          int64_t rows) const {
+  TRY(const TensorView* tensor, find(name, cols, rows));
+  std::vector<float> out(static_cast<size_t>(cols * rows));
+  for (int64_t r = 0; r < rows; ++r) {
+    dequantize_row(tensor->type, tensor->row(r), out.data() + r * cols, cols);
+  }
+  return out;
+}
+
 Result<Weight> Binder::prepare(const TensorView& tensor, int64_t first_row,
                                Activations activations) {
   auto weight = borrow(tensor, first_row, activations);
@@ -95,6 +105,21 @@ Result<Weight> Binder::borrow(const TensorView& tensor, int64_t first_row,
     return Error{Code::kNotFound, "no packed form of " + std::string(tensor.name)};
   }
   return Weight::borrow_packed(tensor, activations, part->bytes);
+}
+
+Result<Weight> Binder::weight(const std::string& name, int64_t cols, int64_t rows,
+                              Activations activations) {
+  TRY(const TensorView* tensor, find(name, cols, rows));
+  return prepare(*tensor, 0, activations);
+}
+
+Result<Weight> Binder::exact(const std::string& name, int64_t cols, int64_t rows) {
+  TRY(const TensorView* tensor, find(name, cols, rows));
+  if (dtype_info(tensor->type).block_elements == 1) {
+    return prepare(*tensor, 0, Activations::kInt16);
+  }
+  TRY(const std::vector<float> values, matrix(name, cols, rows));
+  return derived(values, DType::kF32, cols, rows);
 }
 
 Result<Linear> Binder::linear(const std::string& name, int64_t cols, int64_t rows,

@@ -29,9 +29,18 @@ class Binder {
   Result<std::vector<float>> vector(const std::string& name, int64_t n) const;
   Result<std::vector<float>> vector_if_present(const std::string& name, int64_t n) const;
 
+  /// cols * rows numbers as floats.
+  Result<std::vector<float>> matrix(const std::string& name, int64_t cols, int64_t rows) const;
+
   /// "NAME.weight" with the optional "NAME.bias".
   Result<Linear> linear(const std::string& name, int64_t cols, int64_t rows,
                         Activations activations);
+
+  Result<Weight> weight(const std::string& name, int64_t cols, int64_t rows,
+                        Activations activations);
+  /// A matrix that meets activations as they are: one in a quantised format becomes floats, in
+  /// memory that take_derived() hands over.
+  Result<Weight> exact(const std::string& name, int64_t cols, int64_t rows);
 
   /// Rows [begin, begin + rows) of a tensor whose shape was checked before.
   Result<Weight> slice(const TensorView& tensor, int64_t begin, int64_t rows,

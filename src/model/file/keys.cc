@@ -79,6 +79,26 @@ Result<float> Keys::positive_or(std::string_view key, float fallback, double hig
   return positive_value(key, *value, high);
 }
 
+Result<std::vector<float>> Keys::positives_or(std::string_view key, int64_t count,
+                                              const std::vector<float>& fallback,
+                                              double high) const {
+  const GgufValue* value = file_.find(full(key));
+  if (value == nullptr) return fallback;
+  TRY(std::vector<float> numbers, value->as_floats());
+  if (value->type() != GgufType::kArray) {
+    numbers.assign(static_cast<size_t>(count), numbers.front());
+  }
+  if (static_cast<int64_t>(numbers.size()) < count) {
+    return Error{Code::kCorrupt, fmt::format("key {} has {} entries for {} layers", value->key(),
+                                             numbers.size(), count)};
+  }
+  numbers.resize(static_cast<size_t>(count));
+  for (float& number : numbers) {
+    TRY(number, positive_value(key, number, high));
+  }
+  return numbers;
+}
+
 Result<bool> Keys::boolean_or(std::string_view key, bool fallback) const {
   TRY(std::optional<bool> value, file_.boolean(full(key)));
   return value.value_or(fallback);

@@ -30,6 +30,9 @@ class Keys {
   /// A finite number in (0, high].
   Result<float> positive(std::string_view key, double high) const;
   Result<float> positive_or(std::string_view key, float fallback, double high) const;
+  /// One number per layer in (0, high], from an array or from one number for all.
+  Result<std::vector<float>> positives_or(std::string_view key, int64_t count,
+                                          const std::vector<float>& fallback, double high) const;
   Result<bool> boolean_or(std::string_view key, bool fallback) const;
   Result<std::string_view> string_or(std::string_view key, std::string_view fallback) const;
 

@@ -1,0 +1,158 @@
+#include "kernels/sink_attention.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/isa.h"
+#include "kernels/reference/reference.h"
+
+namespace hadal {
+namespace {
+
+using cpu::kKeyTile;
+
+/// Heads that share the unpacking of a tile of rows.
+constexpr int64_t kHeadsPerPiece = 32;
+
+/// Some heads of one row of the batch.
+struct Piece {
+  int64_t row = 0;
+  int64_t head = 0;
+  int64_t n = 0;
+};
+
+/// The calling worker's memory, kept between calls: too large for malloc's fast path.
+float* scratch(int64_t floats) {
+  thread_local std::vector<float> memory;
+  if (memory.size() < static_cast<size_t>(floats)) memory.resize(static_cast<size_t>(floats));
+  return memory.data();
+}
+
+class SinkTiles {
+ public:
+  SinkTiles(KvPool& kv, const SinkAttention& what, const AttentionRows& rows, const float* q,
+            int64_t n_heads, float* out, const cpu::Ops& ops)
+      : kv_(kv),
+        what_(what),
+        rows_(rows),
+        q_(q),
+        n_heads_(n_heads),
+        out_(out),
+        ops_(ops),
+        d_(kv.layout().d_head) {}
+
+  void run(const Piece& piece) {
+    const int64_t n = piece.n;
+    float* queries = scratch(n * (d_ + 3) + 2 * kKeyTile * d_ + ops_.attention_work_floats(n));
+    float* keys = queries + n * d_;
+    float* values = keys + kKeyTile * d_;
+    float* running = values + kKeyTile * d_;
+    auto* visible = reinterpret_cast<int32_t*>(running + 2 * n);
+    const cpu::LatentTile tile = {.n = n,
+                                  .d_key = d_,
+                                  .d_value = d_,
+                                  .queries = queries,
+                                  .keys = keys,
+                                  .values = values,
+                                  .visible = visible,
+                                  .work = running + 3 * n,
+                                  .maximum = running,
+                                  .sum = running + n,
+                                  .mix = out_ + (piece.row * n_heads_ + piece.head) * d_};
+    start(piece, tile, queries);
+    const int64_t seen = find_records(piece.row);
+    for (int64_t done = 0; done < seen; done += kKeyTile) {
+      const int64_t count = std::min<int64_t>(kKeyTile, seen - done);
+      unpack(done, count, keys, values);
+      std::fill_n(visible, n, static_cast<int32_t>(count));
+      ops_.latent_tile(tile);
+    }
+    for (int64_t h = 0; h < n; ++h) {
+      const float inverse = 1.0f / tile.sum[h];
+      for (int64_t i = 0; i < d_; ++i) tile.mix[h * d_ + i] *= inverse;
+    }
+  }
+
+ private:
+  /// The sink is a key seen before all others, whose value is zero.
+  void start(const Piece& piece, const cpu::LatentTile& tile, float* queries) const {
+    const float* q = q_ + (piece.row * n_heads_ + piece.head) * d_;
+    for (int64_t i = 0; i < piece.n * d_; ++i) queries[i] = q[i] * what_.scale;
+    std::copy_n(what_.sinks.begin() + piece.head, piece.n, tile.maximum);
+    std::fill_n(tile.sum, piece.n, 1.0f);
+    std::fill_n(tile.mix, piece.n * d_, 0.0f);
+  }
+
+  /// Of everything that `row` attends, in order, and the first once more for each that the last
+  /// block lacks. Returns how many there are without those.
+  int64_t find_records(int64_t row) {
+    const auto r = static_cast<size_t>(row);
+    const KvSequence& pages = rows_.pages[static_cast<size_t>(rows_.sequences[r])];
+    const int64_t position = rows_.positions[r];
+    records_.clear();
+    for (int64_t p = std::max<int64_t>(0, position + 1 - what_.window); p <= position; ++p) {
+      records_.push_back(kv_.key_record(what_.layer, pages, p));
+    }
+    if (!what_.beside_end.empty()) {
+      const int64_t first = r == 0 ? 0 : what_.beside_end[r - 1];
+      const auto beside = what_.beside.subspan(static_cast<size_t>(first),
+                                               static_cast<size_t>(what_.beside_end[r] - first));
+      records_.insert(records_.end(), beside.begin(), beside.end());
+    }
+    const auto seen = static_cast<int64_t>(records_.size());
+    while (records_.size() % kKvBlock != 0) records_.push_back(records_.front());
+    return seen;
+  }
+
+  void unpack(int64_t first, int64_t count, float* keys, float* values) const {
+    for (int64_t at = 0; at < count; at += kKvBlock) {
+      const uint8_t* block[kKvBlock];
+      for (int64_t i = 0; i < kKvBlock; ++i) {
+        block[i] = reinterpret_cast<const uint8_t*>(records_[static_cast<size_t>(first + at + i)]);
+      }
+      ops_.unpack_records(static_cast<int>(kv_.layout().type), block, d_, d_, keys + at * d_,
+                          values + at * 16);
+    }
+  }
+
+  KvPool& kv_;
+  const SinkAttention& what_;
+  const AttentionRows& rows_;
+  const float* q_;
+  int64_t n_heads_;
+  float* out_;
+  const cpu::Ops& ops_;
+  int64_t d_;
+  std::vector<const std::byte*> records_;
+};
+
+}  // namespace
+
+void sink_attention(KvPool& kv, const SinkAttention& what, const AttentionRows& rows,
+                    const float* q, int64_t n_heads, float* out, ThreadPool& pool) {
+  const KvLayout& layout = kv.layout();
+  const auto n = static_cast<int64_t>(rows.positions.size());
+  CHECK(layout.values_in_keys && layout.n_kv_heads == 1 && layout.d_head == layout.width());
+  CHECK(layout.type != KvType::kQ8_0 && what.window > 0);
+  CHECK(static_cast<int64_t>(what.sinks.size()) == n_heads);
+  CHECK(what.beside_end.empty() || static_cast<int64_t>(what.beside_end.size()) == n);
+  const cpu::Ops* ops = current_ops();
+  const int64_t per_row = (n_heads + kHeadsPerPiece - 1) / kHeadsPerPiece;
+  pool.parallel_for(n * per_row, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i % per_row * kHeadsPerPiece;
+      const Piece piece{i / per_row, head, std::min(kHeadsPerPiece, n_heads - head)};
+      if (ops != nullptr) {
+        SinkTiles(kv, what, rows, q, n_heads, out, *ops).run(piece);
+        continue;
+      }
+      for (int64_t h = piece.head; h < piece.head + piece.n; ++h) {
+        reference::sink_attention_head(kv, what, rows, piece.row, h, q, n_heads, out);
+      }
+    }
+  });
+}
+
+}  // namespace hadal
