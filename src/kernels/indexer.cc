@@ -112,7 +112,8 @@ class Selection {
         const int64_t position = block + i < end ? block + i : block;
         records[i] = reinterpret_cast<const uint8_t*>(keys_.at(shape_, pages, position));
       }
-      ops->unpack_records(cpu::kKvF16, records, d, 0, unpacked + (block - begin) * d, nullptr);
+      ops->unpack_records(static_cast<int>(shape_.type), records, d, 0,
+                          unpacked + (block - begin) * d, nullptr);
     }
     for (int64_t row = tile.first; row < tile.first + tile.count; ++row) {
       const int64_t seen = std::min(end, seen_by(row)) - begin;
@@ -158,9 +159,9 @@ void index_write(const IndexKeys& keys, const IndexShape& shape, const Attention
           std::byte* record = keys.at(shape, pages, rows.positions[row]);
           std::copy_n(k + r * shape.d_index, shape.d_index, padded.data());
           if (ops == nullptr) {
-            reference::store_record(KvType::kF16, padded.data(), shape.width(), record);
+            reference::store_record(shape.type, padded.data(), shape.width(), record);
           } else {
-            ops->store_record(cpu::kKvF16, padded.data(), shape.width(),
+            ops->store_record(static_cast<int>(shape.type), padded.data(), shape.width(),
                               reinterpret_cast<uint8_t*>(record));
           }
         }

@@ -7,10 +7,10 @@
 /// A row keeps the top_k positions of the largest I; of equal ones the lower position. Rows that
 /// see at most top_k positions keep all and cost nothing here.
 ///
-/// Index keys are stored in F16 beside the pool's latents (KvLayout::extra_bytes): per layer
-/// page_tokens records of width() halves. F16 and products in float keep the choice that of the
-/// published formula but for near-ties; bytes with a scale would halve the memory (256 of 1,408
-/// bytes per position and layer), and choose other positions more often.
+/// Index keys are stored beside the pool's latents (KvLayout::extra_bytes): per layer page_tokens
+/// records as kv_pool.h describes them. F16 (256 of 1,408 bytes per position and layer) and
+/// products in float keep the choice that of the formula but for near-ties; Q8_0 takes 136 bytes
+/// and chooses other positions more often, though less so than DeepSeek's own FP8.
 ///
 /// Results do not depend on the number of threads, nor on the other rows of a batch.
 #include <cstdint>
@@ -26,16 +26,19 @@ struct IndexShape {
   int64_t n_heads = 0;
   int64_t d_index = 0;
   int64_t top_k = 0;
+  KvType type = KvType::kF16;  ///< of the stored keys
 
   int64_t width() const { return (d_index + 31) / 32 * 32; }
   /// A position's key of one layer: its share of KvLayout::extra_bytes.
-  int64_t record_bytes() const { return width() * 2; }
+  int64_t record_bytes() const {
+    return KvLayout{.d_head = d_index, .type = type}.key_record_bytes();
+  }
 };
 
 /// Where a layer's index keys lie. Borrows the pool.
 struct IndexKeys {
   KvPool& kv;
-  /// Bytes from KvPool::extra(page) to the layer's page_tokens records; a multiple of 64.
+  /// Bytes from KvPool::extra(page) to the layer's page_tokens records.
   int64_t offset = 0;
 
   std::byte* at(const IndexShape& shape, const KvSequence& sequence, int64_t position) const {

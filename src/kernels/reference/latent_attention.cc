@@ -98,7 +98,7 @@ float index_score(const IndexShape& shape, const float* q, const float* weights,
     double dot = 0;
     for (int64_t i = 0; i < shape.d_index; ++i) {
       dot += static_cast<double>(q[h * shape.d_index + i]) *
-             record_value(KvType::kF16, shape.width(), key, i);
+             record_value(shape.type, shape.width(), key, i);
     }
     sum += weights[h] * std::max(dot, 0.0);
   }
