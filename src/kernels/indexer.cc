@@ -110,7 +110,7 @@ class Selection {
       const uint8_t* records[kKvBlock];
       for (int64_t i = 0; i < kKvBlock; ++i) {
         const int64_t position = block + i < end ? block + i : block;
-        records[i] = reinterpret_cast<const uint8_t*>(keys_.at(shape_, pages, position));
+        records[i] = reinterpret_cast<const uint8_t*>(keys_.record(shape_, pages, position));
       }
       ops->unpack_records(static_cast<int>(shape_.type), records, d, 0,
                           unpacked + (block - begin) * d, nullptr);
@@ -121,7 +121,8 @@ class Selection {
       const float* weights = weights_ + row * shape_.n_heads;
       float* scores = scores_.data() + (row - first_row) * stride_ + begin;
       for (int64_t p = 0; p < seen && ops == nullptr; ++p) {
-        scores[p] = reference::index_score(shape_, q, weights, keys_.at(shape_, pages, begin + p));
+        scores[p] =
+            reference::index_score(shape_, q, weights, keys_.record(shape_, pages, begin + p));
       }
       if (seen <= 0 || ops == nullptr) continue;
       for (int64_t h = 0; h < shape_.n_heads; ++h) {
@@ -156,7 +157,7 @@ void index_write(const IndexKeys& keys, const IndexShape& shape, const Attention
         for (int64_t r = begin; r < end; ++r) {
           const auto row = static_cast<size_t>(r);
           const KvSequence& pages = rows.pages[static_cast<size_t>(rows.sequences[row])];
-          std::byte* record = keys.at(shape, pages, rows.positions[row]);
+          std::byte* record = keys.record(shape, pages, rows.positions[row]);
           std::copy_n(k + r * shape.d_index, shape.d_index, padded.data());
           if (ops == nullptr) {
             reference::store_record(shape.type, padded.data(), shape.width(), record);

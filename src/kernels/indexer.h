@@ -41,7 +41,7 @@ struct IndexKeys {
   /// Bytes from KvPool::extra(page) to the layer's page_tokens records.
   int64_t offset = 0;
 
-  std::byte* at(const IndexShape& shape, const KvSequence& sequence, int64_t position) const {
+  std::byte* record(const IndexShape& shape, const KvSequence& sequence, int64_t position) const {
     const PageId page = sequence.pages[static_cast<size_t>(position / kv.page_tokens())];
     return kv.extra(page) + offset + position % kv.page_tokens() * shape.record_bytes();
   }

@@ -154,7 +154,7 @@ TEST(Indexer, ChoosesByTheFormula) {
             const float score = reference::index_score(
                 shape, q.data() + row * static_cast<size_t>(shape.n_heads * shape.d_index),
                 w.data() + row * static_cast<size_t>(shape.n_heads),
-                model.keys.at(shape, model.sequences[owners[row]], p));
+                model.keys.record(shape, model.sequences[owners[row]], p));
             (taken[static_cast<size_t>(p)] ? lowest_taken : highest_left) =
                 taken[static_cast<size_t>(p)] ? std::min<double>(lowest_taken, score)
                                               : std::max<double>(highest_left, score);
