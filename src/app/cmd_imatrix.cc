@@ -53,7 +53,7 @@ Result<int> imatrix(const ImatrixOptions& options, const Settings& settings) {
                              options.ctx, model.model->n_ctx_train())};
   }
   TRY(const std::string text, Env::real().read_file(options.file, limits::kTextInputBytes));
-  TRY(const std::vector<TokenId> ids, model.tokenizer->encode(text, Specials::kText));
+  const std::vector<TokenId> ids = model.tokenizer->encode(text, Specials::kText);
   auto windows = cut_windows(ids, *model.tokenizer, options.ctx);
   if (windows.empty()) {
     return Error{Code::kInvalidArgument, fmt::format("{} has {} tokens", options.file, ids.size()),
