@@ -35,6 +35,8 @@ MODELS = {
     "deepseek_v3_kv_b": dict(form="kv_b", fused=True, yarn=None),
     "deepseek_v3_q8_0": dict(d=64, nope=32, rope=16, value=32, q_rank=32, kv_rank=64, ff=64, moe_ff=32, layers=3,
                              types=Q.Q8_0),
+    # Enough index heads that no two positions score zero: there transformers chooses either.
+    "deepseek_v32": dict(arch="deepseek32", mtp=1, index_heads=12, index_width=20, top_k=6),
 }
 
 
@@ -84,6 +86,12 @@ def random_tensors(rng, spec):
         else:
             matrix(prefix + "attn_kv_b.weight", heads * (spec["nope"] + spec["value"]), spec["kv_rank"])
         matrix(prefix + "attn_output.weight", spec["d"], heads * spec["value"])
+        if "top_k" in spec:
+            matrix(prefix + "indexer.attn_q_b.weight", spec["index_heads"] * spec["index_width"], spec["q_rank"])
+            matrix(prefix + "indexer.attn_k.weight", spec["index_width"], spec["d"])
+            norm(prefix + "indexer.k_norm.weight", spec["index_width"])
+            out[prefix + "indexer.k_norm.bias"] = (0.3 * rng.standard_normal(spec["index_width"])).astype(np.float32), None
+            matrix(prefix + "indexer.proj.weight", spec["index_heads"], spec["d"])
 
     matrix("token_embd.weight", spec["vocab"], spec["d"], spread=0.7)
     norm("output_norm.weight", spec["d"])
@@ -130,6 +138,10 @@ def add_attention_keys(writer, spec):
         writer.add_value_length(spec["kv_rank"])
         writer.add_key_length_mla(query)
         writer.add_value_length_mla(spec["value"])
+    if "top_k" in spec:
+        writer.add_uint32(f"{arch}.attention.indexer.head_count", spec["index_heads"])
+        writer.add_uint32(f"{arch}.attention.indexer.key_length", spec["index_width"])
+        writer.add_uint32(f"{arch}.attention.indexer.top_k", spec["top_k"])
     if spec["yarn"]:
         writer.add_string(f"{arch}.rope.scaling.type", "yarn")
         writer.add_float32(f"{arch}.rope.scaling.factor", spec["yarn"]["factor"])

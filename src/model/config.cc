@@ -186,6 +186,9 @@ Result<ModelConfig> ModelConfig::from_gguf(const GgufFile& file) {
     const std::string join = fmt::format("blk.{}.nextn.eh_proj.weight", config.n_layers);
     config.predicts = file.find_tensor(join) != nullptr;
   }
+  if (architecture->indexer) {
+    TRY_STATUS(read_indexer(keys, config));
+  }
   if (architecture->experts) {
     TRY_STATUS(read_experts(keys, config));
   }

@@ -26,6 +26,16 @@ struct LatentConfig {
   int64_t d_query() const { return d_nope + d_rope; }        ///< per head
 };
 
+/// DeepSeek sparse attention (V3.2): each row attends to the positions that score best with a small
+/// attention of its own.
+struct IndexerConfig {
+  int64_t n_heads = 0;  ///< 0: none
+  int64_t d_index = 0;
+  int64_t top_k = 0;
+
+  explicit operator bool() const { return n_heads > 0; }
+};
+
 /// Feed-forward layers of which each token uses a few experts (DeepSeekMoE, 2401.06066).
 struct MoeConfig {
   RouterParams router;         ///< n_experts 0: all layers are dense
@@ -61,6 +71,7 @@ struct ModelConfig {
   bool qk_norm = false;    ///< RMSNorm on each head of q and k (Qwen3)
   bool tied_head = false;  ///< output.weight absent: token_embd is used
   LatentConfig latent;
+  IndexerConfig indexer;
   MoeConfig moe;
 
   bool has_experts(int64_t layer) const { return moe && layer >= moe.n_dense_layers; }

@@ -28,8 +28,8 @@ LoadedModel load_tiny(const std::string& name, int threads = 1) {
 }
 
 /// One file per kind of arithmetic: float, each activation rounding, mixed blocks.
-const char* const kFiles[] = {"llama_gqa_tied", "llama_f16",   "llama_q8_0",      "llama_q4_1",
-                              "qwen2_mixed_k",  "deepseek_v2", "deepseek_v3_q8_0"};
+const char* const kFiles[] = {"llama_gqa_tied", "llama_f16",   "llama_q8_0",   "llama_q4_1",
+                              "qwen2_mixed_k",  "deepseek_v2", "deepseek_v32", "deepseek_v3_q8_0"};
 
 // Goal: a row's logits are bitwise the same alone and in a batch with seven other sequences, on
 // every instruction set.

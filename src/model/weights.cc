@@ -57,6 +57,9 @@ Result<LayerWeights> bind_layer(Binder& binder, const ModelConfig& config, int64
   TRY(layer.attn_norm, binder.vector(block + "attn_norm.weight", config.d_model));
   if (config.latent) {
     TRY(layer.latent, bind_latent(binder, config, block, rounding));
+    if (config.indexer && !layer.latent->indexer && index < config.n_layers) {
+      return Error{Code::kCorrupt, "tensor " + block + "indexer.attn_k.weight is missing"};
+    }
   } else {
     TRY(layer.grouped, bind_grouped(binder, config, block, rounding));
   }

@@ -29,6 +29,14 @@ struct GroupedWeights {
   std::vector<float> q_norm, k_norm;  ///< d_head entries, empty without QK norm
 };
 
+/// Sparse attention's choice of positions; symbols as in IndexerConfig.
+struct IndexerWeights {
+  Linear q;                                ///< q_lora_rank -> per head d_index
+  Linear k;                                ///< d_model -> d_index
+  std::vector<float> k_norm, k_norm_bias;  ///< d_index entries
+  Linear heads;                            ///< d_model -> n_heads: their weights
+};
+
 /// Multi-head latent attention; symbols as in LatentConfig.
 struct LatentWeights {
   std::optional<Linear> q_a;     ///< d_model -> q_lora_rank; none: q_b reads the residual stream
@@ -40,6 +48,7 @@ struct LatentWeights {
   std::vector<Weight> v_up;  ///< per head d_value x kv_lora_rank
   Weight kv_b;               ///< per head d_nope key rows, then d_value value rows
   Linear o;
+  std::optional<IndexerWeights> indexer;
 };
 
 struct DenseWeights {

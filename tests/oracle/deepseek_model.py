@@ -121,11 +121,36 @@ def keys_and_values(model, block, c, w):
             np.einsum("tr,hvr->thv", c, t[block + "attn_v_b.weight"]))
 
 
+def layer_norm(x, weight, bias):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + 1e-6) * weight + bias
+
+
+def best_positions(model, block, h, rank, freq, allowed):
+    """What V3.2's indexer leaves of `allowed`: the top_k best of each row, the lower of equals."""
+    t, heads = model.tensors, model.key("attention.indexer.head_count")
+    width, top_k = model.key("attention.indexer.key_length"), model.key("attention.indexer.top_k")
+    q = (rank @ t[block + "indexer.attn_q_b.weight"].T).reshape(len(h), heads, width)
+    k = layer_norm(h @ t[block + "indexer.attn_k.weight"].T, t[block + "indexer.k_norm.weight"],
+                   t[block + "indexer.k_norm.bias"])
+    q, k = rotate(q, freq, 1.0, False), rotate(k[:, None], freq, 1.0, False)[:, 0]
+    weights = h @ t[block + "indexer.proj.weight"].T / math.sqrt(heads * width)
+    scores = np.einsum("ph,phs->ps", weights, np.maximum(np.einsum("phd,sd->phs", q, k), 0))
+    out = np.zeros_like(allowed)
+    for row, visible in enumerate(allowed):
+        places = np.flatnonzero(visible)
+        out[row, places[np.argsort(-scores[row, places], kind="stable")[:top_k]]] = True
+    return out
+
+
 def latent_attention(model, layer, h, allowed):
     t, block, w = model.tensors, f"blk.{layer}.", Widths(model)
     eps = float(model.key("attention.layer_norm_rms_epsilon"))
     freq, _ = rope_frequencies(model)
-    q, _ = latent_queries(model, block, h, w, eps)
+    q, rank = latent_queries(model, block, h, w, eps)
+    layers = model.key("block_count") - model.key("nextn_predict_layers", 0)
+    if model.key("attention.indexer.top_k") and layer < layers:
+        allowed = best_positions(model, block, h, rank, freq, allowed)
     latent = h @ t[block + "attn_kv_a_mqa.weight"].T
     c = rms(latent[:, :w.rank], t[block + "attn_kv_a_norm.weight"], eps)
     k_pe = rotate(latent[:, None, w.rank:], freq, 1.0, True)

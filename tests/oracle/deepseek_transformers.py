@@ -10,7 +10,9 @@ PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
          "attn_kv_b": "self_attn.kv_b_proj", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj",
          "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate",
          "ffn_gate_shexp": "mlp.shared_experts.gate_proj", "ffn_up_shexp": "mlp.shared_experts.up_proj",
-         "ffn_down_shexp": "mlp.shared_experts.down_proj"}
+         "ffn_down_shexp": "mlp.shared_experts.down_proj", "indexer.attn_q_b": "self_attn.indexer.wq_b",
+         "indexer.attn_k": "self_attn.indexer.wk", "indexer.k_norm": "self_attn.indexer.k_norm",
+         "indexer.proj": "self_attn.indexer.weights_proj"}
 
 
 def config(model):
@@ -23,7 +25,13 @@ def config(model):
                     original_max_position_embeddings=model.key("rope.scaling.original_context_length"))
     groups = model.key("expert_group_count", 1)
     method = dict(topk_method="group_limited_greedy" if groups > 1 else "greedy")
-    return (transformers.DeepseekV3Config if v3 else transformers.DeepseekV2Config)(
+    kinds = {"deepseek32": transformers.DeepseekV32Config}
+    extra = {} if v3 else method
+    if model.arch == "deepseek32":
+        extra = dict(index_n_heads=model.key("attention.indexer.head_count"),
+                     index_head_dim=model.key("attention.indexer.key_length"),
+                     index_topk=model.key("attention.indexer.top_k"))
+    return kinds.get(model.arch, transformers.DeepseekV3Config if v3 else transformers.DeepseekV2Config)(
         vocab_size=model.tensors["token_embd.weight"].shape[0], hidden_size=model.key("embedding_length"),
         num_hidden_layers=model.key("block_count") - model.key("nextn_predict_layers", 0),
         num_attention_heads=w.heads, num_key_value_heads=w.heads, intermediate_size=model.key("feed_forward_length"),
@@ -35,7 +43,7 @@ def config(model):
         kv_lora_rank=w.rank, qk_nope_head_dim=w.nope, qk_rope_head_dim=w.rope, v_head_dim=w.value,
         rms_norm_eps=float(model.key("attention.layer_norm_rms_epsilon")), rope_parameters=rope,
         max_position_embeddings=model.key("context_length"), tie_word_embeddings=False,
-        attn_implementation="eager", experts_implementation="eager", **({} if v3 else method))
+        attn_implementation="eager", experts_implementation="eager", **extra)
 
 
 def state_dict(model):
@@ -46,7 +54,8 @@ def state_dict(model):
         if not name.startswith("blk."):
             out[names[name.removesuffix(".weight")] + ".weight"] = data
             continue
-        _, layer, part, suffix = name.split(".", 3)
+        _, layer, rest = name.split(".", 2)
+        part, suffix = rest.rsplit(".", 1)
         if int(layer) >= layers:
             continue
         prefix = f"model.layers.{layer}."

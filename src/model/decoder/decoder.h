@@ -65,6 +65,11 @@ class Decoder : public Model {
   virtual void each_attention_weight(const LayerWeights& layer,
                                      const std::function<void(const Weight&)>& visit) const = 0;
 
+  /// Beside the keys: the state of a position that prediction starts from, first in each page.
+  int64_t state_bytes() const {
+    return predicts() ? (config_.d_model + 1) / 2 * int64_t{sizeof(uint32_t)} : 0;
+  }
+
   const LayerWeights& layer(int64_t index) const {
     return weights_.layers[static_cast<size_t>(index)];
   }

@@ -10,6 +10,7 @@
 #include "kernels/latent_attention.h"
 #include "kernels/matmul_heads.h"
 #include "model/decoder/decoder.h"
+#include "model/decoder/indexer_pass.h"
 
 namespace hadal {
 namespace {
@@ -31,16 +32,19 @@ class LatentDecoder final : public Decoder {
                 ThreadPool& pool)
       : Decoder(std::move(config), std::move(weights), options, pool),
         form_(options.latent_form),
-        shape_(config_.latent) {}
+        shape_(config_.latent),
+        indexer_(config_.indexer) {
+    index_rope_ = weights_.rope;
+    index_rope_.half_split = true;
+  }
 
   KvLayout kv_layout() const override {
-    const bool more = predicts();
-    return {.n_layers = config_.n_layers + (more ? 1 : 0),
+    return {.n_layers = config_.n_layers + (predicts() ? 1 : 0),
             .n_kv_heads = 1,
             .d_head = shape_.d_cache(),
             .type = kv_type_,
             .values_in_keys = true,
-            .extra_bytes = more ? (config_.d_model + 1) / 2 * int64_t{sizeof(uint32_t)} : 0};
+            .extra_bytes = state_bytes() + index_bytes()};
   }
 
  private:
@@ -63,7 +67,11 @@ class LatentDecoder final : public Decoder {
   void attend_expanded(int64_t index, const Run& run, std::span<const KvSequence> sequences,
                        KvPool& kv);
   AttentionRows rows_of(const Run& run, std::span<const KvSequence> sequences) const;
-  void move_row(int64_t from, int64_t to) override { copy_row(q_, q_width(), from, to); }
+  void index(int64_t index, std::span<const KvSequence> sequences, KvPool& kv);
+  void move_row(int64_t from, int64_t to) override {
+    copy_row(q_, q_width(), from, to);
+    if (config_.indexer) indexer_.move_row(from, to);
+  }
   void keep_attention_floats(bool keep) override {
     q_rank_.keep_floats(keep);
     values_.keep_floats(keep);
@@ -74,6 +82,13 @@ class LatentDecoder final : public Decoder {
 
   LatentShape latent_shape() const {
     return {config_.n_heads, shape_.kv_lora_rank, shape_.d_rope, shape_.d_nope, shape_.d_value};
+  }
+  /// Index keys of all layers, per position, behind the states.
+  int64_t index_bytes() const {
+    return config_.indexer ? config_.n_layers * indexer_.shape().record_bytes() : 0;
+  }
+  IndexKeys index_keys(KvPool& kv, int64_t index) const {
+    return {kv, kv.page_tokens() * (state_bytes() + index * indexer_.shape().record_bytes())};
   }
   int64_t q_width() const { return config_.n_heads * shape_.d_query(); }
   int64_t value_width() const { return config_.n_heads * shape_.d_value; }
@@ -88,20 +103,35 @@ class LatentDecoder final : public Decoder {
   std::vector<float> attended_;  ///< per head d_value
   MatmulRows q_rank_;            ///< input of q_b
   MatmulRows values_;            ///< attended_, input of the attention's output product
+  IndexerPass indexer_;
+  RopeTable index_rope_;
+  RopeAngles index_angles_;
   HeadsWorkspace heads_;
   LatentWorkspace latent_;
+  PositionLists prediction_sees_;
 };
 
 void LatentDecoder::project(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) {
   const LatentWeights& weights = *layer(index).latent;
-  const Weight* const readers[] = {weights.q_a ? &weights.q_a->weight : &weights.q_b.weight,
-                                   &weights.kv_a.weight};
+  std::vector<const Weight*> readers = {weights.q_a ? &weights.q_a->weight : &weights.q_b.weight,
+                                        &weights.kv_a.weight};
+  if (weights.indexer) {
+    readers.insert(readers.end(), {&weights.indexer->k.weight, &weights.indexer->heads.weight});
+  }
   norm(layer(index).attn_norm, readers);
   project_down(weights);
   if (weights.q_a) project_queries(weights);
   norm_and_rotate(weights);
+  if (index < config_.n_layers && config_.indexer) this->index(index, sequences, kv);
   kv_write_latent(kv, index, attention_rows(sequences), c_.data(), pool_);
   lap(Op::kKvWrite);
+}
+
+void LatentDecoder::index(int64_t index, std::span<const KvSequence> sequences, KvPool& kv) {
+  if (index == 0) index_angles_.compute(index_rope_, positions_);
+  indexer_.project(*layer(index).latent->indexer, normed_, q_rank_, index_angles_,
+                   index_keys(kv, index), attention_rows(sequences), pool_, workspace_);
+  lap(Op::kIndexer);
 }
 
 /// [c | k_pe] = Wkv_a h, and Wq_a h or, without a rank, q = Wq h
@@ -116,7 +146,8 @@ void LatentDecoder::project_down(const LatentWeights& weights) {
 /// q = Wq_b norm(Wq_a h)
 void LatentDecoder::project_queries(const LatentWeights& weights) {
   const int64_t rank = shape_.q_lora_rank;
-  const Weight* const readers[] = {&weights.q_b.weight};
+  const Weight* const readers[] = {
+      &weights.q_b.weight, weights.indexer ? &weights.indexer->q.weight : &weights.q_b.weight};
   q_rank_.reset(n_rows_, readers);
   each_row([&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -171,9 +202,10 @@ std::vector<LatentDecoder::Run> LatentDecoder::runs(int64_t index) const {
     const int32_t sequence = row_sequences_[static_cast<size_t>(begin)];
     while (end < n_rows_ && row_sequences_[static_cast<size_t>(end)] == sequence) ++end;
     const int64_t seen = positions_[static_cast<size_t>(end - 1)] + 1;
-    const bool expanded = form_ == LatentForm::kExpanded ||
-                          (form_ == LatentForm::kAuto &&
-                           latent_expanded_is_cheaper(latent_shape(), end - begin, seen));
+    const bool sparse = config_.indexer && seen > indexer_.top_k();
+    const bool cheaper = form_ == LatentForm::kAuto &&
+                         latent_expanded_is_cheaper(latent_shape(), end - begin, seen);
+    const bool expanded = !sparse && (form_ == LatentForm::kExpanded || cheaper);
     if (!expanded && !out.empty() && !out.back().expanded) {
       out.back().end = end;
     } else {
@@ -209,8 +241,12 @@ void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
   }
   lap(Op::kLatentUp);
   const AttentionRows rows = rows_of(run, sequences);
-  if (index == config_.n_layers) {
-    latent_attention_sparse(kv, index, rows, all_but_first(rows), absorbed_.data(), latent_shape(),
+  if (index == config_.n_layers || config_.indexer) {
+    const PositionLists& seen =
+        index == config_.n_layers
+            ? prediction_sees_ = all_but_first(rows)
+            : indexer_.select(index_keys(kv, index), rows, run.begin, pool_);
+    latent_attention_sparse(kv, index, rows, seen, absorbed_.data(), latent_shape(),
                             config_.attention_scale, mixed_.data(), pool_);
   } else {
     latent_attention(kv, index, rows, absorbed_.data(), latent_shape(), config_.attention_scale,
@@ -244,6 +280,12 @@ void LatentDecoder::each_attention_weight(const LayerWeights& layer,
   const LatentWeights& weights = *layer.latent;
   if (weights.q_a) visit(weights.q_a->weight);
   for (const Linear* linear : {&weights.q_b, &weights.kv_a, &weights.o}) visit(linear->weight);
+  if (weights.indexer) {
+    for (const Linear* linear :
+         {&weights.indexer->q, &weights.indexer->k, &weights.indexer->heads}) {
+      visit(linear->weight);
+    }
+  }
   for (const auto* heads : {&weights.k_up, &weights.v_up}) {
     for (const Weight& weight : *heads) visit(weight);
   }

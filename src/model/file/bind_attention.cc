@@ -109,6 +109,26 @@ Result<LatentUps> ups_from_parts(Binder& binder, const ModelConfig& config,
 
 }  // namespace
 
+namespace {
+
+Result<IndexerWeights> bind_indexer(Binder& binder, const ModelConfig& config,
+                                    const std::string& block) {
+  const IndexerConfig& indexer = config.indexer;
+  const std::string name = block + "indexer.";
+  TRY(Linear q, binder.linear(name + "attn_q_b", config.latent.q_lora_rank,
+                              indexer.n_heads * indexer.d_index, Activations::kInt16));
+  TRY(Linear k,
+      binder.linear(name + "attn_k", config.d_model, indexer.d_index, Activations::kInt16));
+  TRY(std::vector<float> norm, binder.vector(name + "k_norm.weight", indexer.d_index));
+  TRY(std::vector<float> bias, binder.vector(name + "k_norm.bias", indexer.d_index));
+  TRY(Linear heads,
+      binder.linear(name + "proj", config.d_model, indexer.n_heads, Activations::kInt16));
+  return IndexerWeights{std::move(q), std::move(k), std::move(norm), std::move(bias),
+                        std::move(heads)};
+}
+
+}  // namespace
+
 Result<GroupedWeights> bind_grouped(Binder& binder, const ModelConfig& config,
                                     const std::string& block, Rounding rounding) {
   TRY(Projections qkv, bind_qkv(binder, config, block, rounding));
@@ -146,9 +166,14 @@ Result<LatentWeights> bind_latent(Binder& binder, const ModelConfig& config,
       parts ? ups_from_parts(binder, config, block) : ups_from_kv_b(binder, config, kv_b));
   TRY(Linear o,
       binder.linear(block + "attn_output", config.n_heads * latent.d_value, d, rounding.usual));
+  std::optional<IndexerWeights> indexer;
+  if (config.indexer && binder.has(block + "indexer.attn_k.weight")) {
+    TRY(indexer, bind_indexer(binder, config, block));
+  }
   return LatentWeights{std::move(q_a),      std::move(q_a_norm),  std::move(q_b),
                        std::move(kv_a),     std::move(kv_a_norm), std::move(ups.k_up),
-                       std::move(ups.v_up), std::move(ups.kv_b),  std::move(o)};
+                       std::move(ups.v_up), std::move(ups.kv_b),  std::move(o),
+                       std::move(indexer)};
 }
 
 }  // namespace hadal

@@ -14,6 +14,9 @@ Status read_latent_heads(const GgufFile& file, const Keys& keys, ModelConfig& co
 /// not into cos and sin.
 Status read_latent_scale(const Keys& keys, ModelConfig& config);
 
+/// REQUIRES: the latent heads are read.
+Status read_indexer(const Keys& keys, ModelConfig& config);
+
 Status read_experts(const Keys& keys, ModelConfig& config);
 
 }  // namespace hadal
