@@ -130,7 +130,7 @@ TEST(MatmulFused, AddEqualsProductThenSum) {
       const Weight a = matrix_a.prepare(Activations::kInt8, pool);
       const Weight b = matrix_b.prepare(Activations::kInt8, pool);
       const std::vector<float> bias = random_floats(70, 3);
-      for (const int64_t n : {1, 3, 40}) {
+      for (const int64_t n : {1, 3, 60}) {
         const std::vector<float> x = random_floats(n * 512, 4);
         std::vector<float> plain_a(static_cast<size_t>(n * 70));
         std::vector<float> plain_b(static_cast<size_t>(n * 33));

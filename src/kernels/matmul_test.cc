@@ -147,13 +147,13 @@ TEST(Matmul, EveryFormatAndIsaMatchesReference) {
     for (const int64_t cols : widths) {
       for (const int64_t rows : {1, 16, 45, 83}) {
         const Matrix m(t, rows, cols, static_cast<uint32_t>(rows * 1000 + cols));
-        const std::vector<float> x = random_input(33 * cols, 7);
+        const std::vector<float> x = random_input(59 * cols, 7);
         for (const Activations activations : kBoth) {
-          const Expected all = expect(m, x, 33, activations);
+          const Expected all = expect(m, x, 59, activations);
           for (const Isa isa : available_isas()) {
             force_isa(isa);
             const Weight weight = Weight::prepare(m.view(), activations, pool).value();
-            for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33}) {
+            for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 59}) {
               Expected e = all;
               e.value.resize(static_cast<size_t>(n * rows));
               e.tolerance.resize(static_cast<size_t>(n * rows));
@@ -222,7 +222,7 @@ TEST(Matmul, GroupsBiasesAndStrides) {
     force_isa(isa);
     const Weight wa = Weight::prepare(a.view(), Activations::kInt8, pool).value();
     const Weight wb = Weight::prepare(b.view(), Activations::kInt16, pool).value();
-    for (const int64_t n : {1, 3, 20}) {
+    for (const int64_t n : {1, 3, 60}) {
       const std::vector<float> x = random_input(n * cols, 4);
       const std::vector<float> ya = multiply(wa, x, n, pool);
       const std::vector<float> yb = multiply(wb, x, n, pool, bias.data());

@@ -254,7 +254,7 @@ TEST(Moe, NearReference) {
       ThreadPool pool(2);
       MoeWorkspace workspace;
       const Layer layer(shape, pool);
-      for (const int64_t n : {1, 40}) {
+      for (const int64_t n : {1, 60}) {
         const Batch batch(n, 3, -1, shape.d_model);
         const std::vector<float> got = run(layer, batch, pool, workspace);
         if (current_isa() == Isa::kReference) {

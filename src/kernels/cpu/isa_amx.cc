@@ -132,6 +132,7 @@ void amx_quant_tile(int format, const uint8_t* unpacked, int64_t panel_stride, i
 
 cpu::Ops ops() {
   cpu::Ops ops = isa_avx512::kOps;
+  ops.quant[cpu::kActivation8].direct_columns = kDirectColumns;
   ops.quant[cpu::kActivation8].tile_columns = kColumns;
   ops.quant[cpu::kActivation8].quant_tile = amx_quant_tile;
   return ops;

@@ -3,13 +3,15 @@
 
 #if HADAL_ISA_NEON
 constexpr int kTilePanels = 1, kTileColumns = 4;  // 16 sums + 4 codes + 4 inputs of 32 registers
-constexpr int kDirectColumns = 4;
+constexpr int kDirectColumns = 4, kDirectMost = 4;
 #elif HADAL_ISA_AVX512
 constexpr int kTilePanels = 2, kTileColumns = 8;  // 16 sums of 32 registers
-constexpr int kDirectColumns = 8;
+// Eight columns pay for unpacking into registers each time; up to 48 that and reading the panel
+// again cost less than a pass that unpacks it into memory.
+constexpr int kDirectColumns = 8, kDirectMost = 48;
 #else
 constexpr int kTilePanels = 1, kTileColumns = 6;  // 12 sums + 2 codes + 1 word of 16 registers
-constexpr int kDirectColumns = 8;
+constexpr int kDirectColumns = 8, kDirectMost = 8;
 #endif
 
 /// Unit `kUnit` (a block, or a half of one) of a group of blocks, for C columns.
@@ -344,7 +346,7 @@ template <typename A>
 constexpr cpu::QuantOps quant_ops() {
   return {.block_bytes = A::kBytes,
           .quantize = quantize<A>,
-          .direct_columns = kDirectColumns,
+          .direct_columns = kDirectMost,
           .direct = direct<A>,
           .unpacked_block_bytes = unpacked_block_bytes<typename A::Form>,
           .unpack = unpack<typename A::Form>,
