@@ -69,7 +69,8 @@ struct LoadedModel : LoadedText {
   std::unique_ptr<PackedKeeper> keeper;  ///< writes the packed form for the next start, or null
 };
 
-/// `reference`: a path to a .gguf, a name in the store or in the catalogue (already pulled).
+/// `reference`: a path to a .gguf or to a directory of safetensors, a name in the store or in the
+/// catalogue (already pulled).
 Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
 Result<LoadedText> load_text(const std::filesystem::path& path);
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,

@@ -47,7 +47,9 @@ ModelFacts facts_from_catalogue(const CatalogueEntry& entry) {
 ModelFacts facts_from_file(const GgufFile& file, const std::optional<StoredModel>& stored) {
   ModelFacts facts;
   facts.path = file.path();
-  facts.name = stored.has_value() ? stored->name : facts.path.stem().string();
+  facts.name = stored.has_value()    ? stored->name
+               : file.version() == 0 ? metadata_text(file, "general.name")
+                                     : facts.path.stem().string();
   facts.bytes = file.file_bytes();
   facts.architecture = metadata_text(file, "general.architecture");
   facts.licence = metadata_text(file, "general.license");
@@ -107,7 +109,8 @@ void print_contents(const GgufFile& file, bool all) {
     print_out(fmt::format("  {:<12}{:>5} tensors  {:>10}\n", type, of_type.first,
                           human_bytes(of_type.second)));
   }
-  print_out(fmt::format("metadata (GGUF version {})\n", file.version()));
+  print_out(file.version() == 0 ? "metadata (of config.json and tokenizer.json, as GGUF keys)\n"
+                                : fmt::format("metadata (GGUF version {})\n", file.version()));
   constexpr size_t kChars = 60;
   for (const GgufValue& value : file.metadata()) {
     print_out(fmt::format("  {:<44} {}\n", value.key(), value.to_text(all ? 1 << 20 : kChars)));
@@ -131,7 +134,7 @@ Result<int> show(const ShowOptions& options, const Settings& settings) {
     print_contents(file, options.all);
     return kExitOk;
   }
-  if (facts.sha256.empty()) {
+  if (facts.sha256.empty() && file.version() != 0) {
     TRY(facts.sha256, sha256_of_file(path.value()));
   }
   print_facts_json(facts);

@@ -93,8 +93,13 @@ Status read_kinds(const GgufFile& file, std::vector<uint8_t>& out) {
   return {};
 }
 
-/// The file's stem without the part number of a split ("-00001-of-00003").
-std::string model_name(const std::filesystem::path& path) {
+/// The file's stem without the part number of a split ("-00001-of-00003"), or what a directory of
+/// safetensors is called.
+std::string model_name(const GgufFile& file, const std::filesystem::path& path) {
+  if (file.version() == 0) {
+    const auto name = file.string("general.name");
+    if (name.ok() && name.value()) return std::string(*name.value());
+  }
   std::string stem = path.stem().string();
   constexpr size_t kPartChars = 15;
   if (stem.size() > kPartChars) {
@@ -160,7 +165,7 @@ Result<LoadedText> open_file(const std::filesystem::path& path) {
   LoadedText out;
   TRY(GgufFile file, GgufFile::open(path));
   out.file = std::make_unique<GgufFile>(std::move(file));
-  out.name = model_name(path);
+  out.name = model_name(*out.file, path);
   return out;
 }
 

@@ -73,10 +73,14 @@ Result<std::filesystem::path> find_file(const std::filesystem::path& path) {
   const auto status = std::filesystem::status(path, failed);
   if (std::filesystem::is_regular_file(status)) return path;
   if (std::filesystem::is_directory(status)) {
+    const bool checkpoint = std::filesystem::exists(path / "config.json", failed) ||
+                            std::filesystem::exists(path / "tokenizer.json", failed);
+    if (checkpoint) return path;
     const auto files = model_files(path);
     return Error{Code::kInvalidArgument, path.string() + " is a directory, not a model file",
-                 files.empty() ? "name a .gguf file"
-                               : "it holds: " + fmt::format("{}", fmt::join(files, ", "))};
+                 files.empty()
+                     ? "name a .gguf file, or a directory with config.json and safetensors"
+                     : "it holds: " + fmt::format("{}", fmt::join(files, ", "))};
   }
   if (std::filesystem::exists(status)) {
     return Error{Code::kInvalidArgument, path.string() + " is not a regular file",
@@ -170,7 +174,7 @@ Result<std::filesystem::path> find_model(const std::string& reference, const Set
   std::error_code failed;
   const bool looks_like_path =
       reference.find('/') != std::string::npos || path.extension() == kSuffix;
-  if (looks_like_path || std::filesystem::is_regular_file(path, failed)) return find_file(path);
+  if (looks_like_path || std::filesystem::exists(path, failed)) return find_file(path);
   if (find_in_catalogue(reference) != nullptr) {
     return Error{Code::kNotFound, reference + " is in the catalogue, but not on this machine yet",
                  "get it with: hadal pull " + reference};

@@ -1,6 +1,7 @@
 #include "kernels/pack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -65,8 +66,10 @@ constexpr Shape shape_of(Format format) {
 }
 
 int float_bytes(Format format) {
-  return format == cpu::kFormatF32 ? 4 : 2;
+  return format == cpu::kFormatF32 ? 4 : format == cpu::kFormatF8_E4M3 ? 1 : 2;
 }
+
+constexpr int64_t kF8ScaleBytes = kPanelRows * sizeof(float);  // before each chunk of columns
 
 template <typename V>
 V load(const void* p) {
@@ -333,6 +336,56 @@ void pack_floats(const Rows& rows, int64_t cols, uint8_t* out) {
   }
 }
 
+/// Where a panel's rows are in `tensor`. Rows that are not there read the last one, and are cleared
+/// afterwards.
+int64_t row_of(const TensorView& tensor, int64_t index, int64_t lane) {
+  return std::min(index * kPanelRows + lane, tensor.ne[1] - 1);
+}
+
+void pack_f8(const TensorView& tensor, Rows rows, int64_t index, uint8_t* out) {
+  const BlockScales& scales = tensor.scales;
+  for (int64_t begin = 0; begin < tensor.ne[0]; begin += cpu::kF8Columns) {
+    const int64_t count = std::min<int64_t>(cpu::kF8Columns, tensor.ne[0] - begin);
+    float scale[kPanelRows];
+    for (int64_t i = 0; i < kPanelRows; ++i) {
+      scale[i] = scales.data == nullptr
+                     ? 1.0f
+                     : scales.factor(row_of(tensor, index, i), begin / scales.columns);
+    }
+    std::memcpy(out, scale, kF8ScaleBytes);
+    pack_floats<Bytes, uint8_t>(rows, count, out + kF8ScaleBytes);
+    for (const uint8_t*& row : rows.at) row += count;
+    out += kF8ScaleBytes + count * kPanelRows;
+  }
+}
+
+/// Codes and scale of 32 columns as a block of MXFP4.
+void to_mxfp4(const uint8_t* codes, uint8_t scale, uint8_t* block) {
+  constexpr std::make_index_sequence<16> kAll;
+  const Bytes v = load<Bytes>(codes);
+  const Bytes first = zip_low(v & 15, v >> 4, kAll);    // columns 0..15
+  const Bytes second = zip_high(v & 15, v >> 4, kAll);  // columns 16..31
+  block[0] = scale;
+  store(block + 1, first | second << 4);
+}
+
+void pack_f4(const TensorView& tensor, Rows rows, int64_t index, uint8_t* out) {
+  constexpr Shape kShape = shape_of(cpu::kFormatMXFP4);
+  uint8_t blocks[kPanelRows][kShape.source_bytes];
+  Rows block_rows;
+  for (int64_t i = 0; i < kPanelRows; ++i) block_rows.at[i] = blocks[i];
+  for (int64_t block = 0; block < tensor.ne[0] / 32; ++block) {
+    for (int64_t i = 0; i < kPanelRows; ++i) {
+      const int64_t row = tensor.scales.first_row + row_of(tensor, index, i);
+      const std::byte scale = tensor.scales.data[row * tensor.scales.per_row + block];
+      to_mxfp4(rows.at[i], static_cast<uint8_t>(scale), blocks[i]);
+      rows.at[i] += 16;
+    }
+    pack_small<cpu::kFormatMXFP4>(block_rows, out);
+    out += kShape.block_bytes();
+  }
+}
+
 void pack_any(const Rows& rows, Format format, int64_t cols, uint8_t* out) {
   switch (format) {
     case cpu::kFormatQ4_0:
@@ -366,6 +419,7 @@ void pack_any(const Rows& rows, Format format, int64_t cols, uint8_t* out) {
     case cpu::kFormatF16:
     case cpu::kFormatBF16:
       return pack_floats<Halves, uint16_t>(rows, cols, out);
+    case cpu::kFormatF8_E4M3:  // with its scales: pack_f8
     case cpu::kFormats:
       CHECK(false);
   }
@@ -381,6 +435,13 @@ uint8_t* clear_lanes(uint8_t* arrays, int64_t count, int bytes, int64_t first) {
 }
 
 void clear_rows(Format format, int64_t cols, int64_t first, uint8_t* out) {
+  if (format == cpu::kFormatF8_E4M3) {
+    for (int64_t begin = 0; begin < cols; begin += cpu::kF8Columns) {
+      out = clear_lanes(out, 1, sizeof(float), first);
+      out = clear_lanes(out, std::min<int64_t>(cpu::kF8Columns, cols - begin), 1, first);
+    }
+    return;
+  }
   if (format >= cpu::kQuantFormats) {
     clear_lanes(out, cols, float_bytes(format), first);
     return;
@@ -431,13 +492,19 @@ cpu::Format pack_format(DType type) {
     case DType::kIQ4_XS:
       return cpu::kFormatIQ4_XS;
     case DType::kMXFP4:
+    case DType::kF4_E2M1:
       return cpu::kFormatMXFP4;
+    case DType::kF8_E4M3:
+      return cpu::kFormatF8_E4M3;
     default:
       return cpu::kFormats;
   }
 }
 
 int64_t pack_panel_bytes(cpu::Format format, int64_t cols) {
+  if (format == cpu::kFormatF8_E4M3) {
+    return cols * kPanelRows + (cols + cpu::kF8Columns - 1) / cpu::kF8Columns * kF8ScaleBytes;
+  }
   if (format >= cpu::kQuantFormats) return cols * kPanelRows * float_bytes(format);
   const Shape shape = shape_of(format);
   const int64_t supers = cols / (32 * shape.super);
@@ -450,11 +517,41 @@ void pack_panel(const TensorView& tensor, cpu::Format format, int64_t index, uin
   DCHECK(first <= last);
   Rows rows;
   for (int64_t i = 0; i < kPanelRows; ++i) {
-    // Rows that are not there read another one, and are cleared afterwards.
-    rows.at[i] = reinterpret_cast<const uint8_t*>(tensor.row(std::min(first + i, last)));
+    rows.at[i] = reinterpret_cast<const uint8_t*>(tensor.row(row_of(tensor, index, i)));
   }
-  pack_any(rows, format, tensor.ne[0], out);
+  if (tensor.type == DType::kF8_E4M3) {
+    pack_f8(tensor, rows, index, out);
+  } else if (tensor.type == DType::kF4_E2M1) {
+    pack_f4(tensor, rows, index, out);
+  } else {
+    pack_any(rows, format, tensor.ne[0], out);
+  }
   if (last - first + 1 < kPanelRows) clear_rows(format, tensor.ne[0], last - first + 1, out);
+}
+
+bool panel_has_nan(const TensorView& tensor, int64_t index) {
+  if (tensor.type != DType::kF8_E4M3 && tensor.type != DType::kF4_E2M1) return false;
+  const BlockScales& scales = tensor.scales;
+  const int64_t end = std::min((index + 1) * kPanelRows, tensor.ne[1]);
+  uint64_t nan = 0;
+  for (int64_t row = index * kPanelRows; row < end; ++row) {
+    for (int64_t begin = 0; scales.data != nullptr && begin < tensor.ne[0];
+         begin += scales.columns) {
+      if (!std::isfinite(scales.factor(row, begin / scales.columns))) return true;
+    }
+    if (tensor.type != DType::kF8_E4M3) continue;
+    const std::byte* bytes = tensor.row(row);
+    int64_t column = 0;
+    for (; column + 8 <= tensor.ne[0]; column += 8) {
+      // All lower seven bits set is NaN: one more carries into the eighth.
+      const auto eight = load<uint64_t>(bytes + column);
+      nan |= (eight & 0x7F7F7F7F7F7F7F7FU) + 0x0101010101010101U;
+    }
+    for (; column < tensor.ne[0]; ++column) {
+      nan |= (static_cast<uint64_t>(bytes[column]) & 0x7F) + 1;
+    }
+  }
+  return (nan & 0x8080808080808080U) != 0;
 }
 
 }  // namespace hadal

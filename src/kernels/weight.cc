@@ -1,3 +1,4 @@
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -47,6 +48,18 @@ Status describe(const TensorView& tensor, Activations activations, Weight::Packe
   if (tensor.ne[0] % dtype_info(tensor.type).block_elements != 0) {
     return Error{Code::kCorrupt, "tensor " + name + ": rows are no multiple of the block size"};
   }
+  const BlockScales& scales = tensor.scales;
+  const bool fp4 = tensor.type == DType::kF4_E2M1;
+  const bool fits = fp4 ? scales.data != nullptr && scales.e8m0 && scales.rows == 1 &&
+                              scales.columns == cpu::kBlockColumns &&
+                              tensor.ne[0] % cpu::kBlockColumns == 0
+                        : scales.data == nullptr || scales.columns % cpu::kF8Columns == 0;
+  if (!fits) {
+    return Error{Code::kUnsupported,
+                 "tensor " + name + " has scales per block of " + std::to_string(scales.rows) +
+                     " x " + std::to_string(scales.columns) + ", which is not supported",
+                 "supported: FP8 with blocks of a multiple of 128 columns, FP4 with 1 x 32"};
+  }
   out.view = tensor;
   out.ops = current_ops();
   out.activation = activations == Activations::kInt8 ? cpu::kActivation8 : cpu::kActivation16;
@@ -63,6 +76,7 @@ Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations
                                ThreadPool& pool) {
   auto packed = std::make_unique<Packed>();
   TRY_STATUS(describe(tensor, activations, *packed));
+  std::atomic<bool> nan = false;
   if (packed->ops != nullptr) {
     Packed& p = *packed;
     p.memory = PanelMemory(p.panels * p.panel_bytes);
@@ -72,9 +86,17 @@ Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations
     auto bound = [&](int worker) { return p.panels * worker / pool.size(); };
     pool.stream(bound, 1, [&](int, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
+        if (panel_has_nan(tensor, i)) nan.store(true, std::memory_order_relaxed);
         pack_panel(tensor, p.format, i, memory + i * p.panel_bytes);
       }
     });
+  } else {
+    for (int64_t i = 0; i * cpu::kPanelRows < tensor.ne[1]; ++i)
+      nan = nan || panel_has_nan(tensor, i);
+  }
+  if (nan) {
+    return Error{Code::kCorrupt, "tensor " + std::string(tensor.name) +
+                                     " holds values or scales that are no numbers"};
   }
   return Weight(std::move(packed));
 }

@@ -169,6 +169,9 @@ Result<ModelConfig> ModelConfig::from_gguf(const GgufFile& file) {
   config.qk_norm = architecture->qk_norm;
   const Keys keys(file, architecture->name);
   TRY_STATUS(read_shape(keys, config));
+  // Directories of safetensors keep the halves of a head apart where GGUF's converters do not.
+  TRY(const std::optional<bool> half_split, file.boolean(keys.full("rope.half_split")));
+  if (half_split == true) config.rope_style = RopeStyle::kHalfSplit;
   TRY(config.rms_eps, keys.positive("attention.layer_norm_rms_epsilon", 1.0));
   TRY_STATUS(read_vocabulary(file, keys, config));
   if (architecture->latent) {

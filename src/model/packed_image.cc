@@ -89,7 +89,7 @@ Result<std::vector<PackedPart>> read_parts(std::span<const std::byte> image, con
     if (part.name_bytes > limits::kGgufTensorNameBytes || part.name_bytes > names_end - names) {
       return corrupt(fmt::format("the name of part {} is too long", i));
     }
-    TRY(const DType type, dtype_from_gguf(part.type));
+    TRY(const DType type, dtype_from_id(part.type));
     const auto* name = reinterpret_cast<const char*>(image.data() + names);
     names += part.name_bytes;
     parts.push_back({std::string(name, part.name_bytes),

@@ -38,7 +38,13 @@ constexpr TypeRow kTypes[] = {
     {{DType::kF64, "F64", 1, 8}, nullptr},
     {{DType::kBF16, "BF16", 1, 2}, nullptr},
     {{DType::kMXFP4, "MXFP4", 32, 17}, quant::decode_mxfp4},
+    {{DType::kF8_E4M3, "F8_E4M3", 1, 1}, nullptr},
+    {{DType::kF4_E2M1, "F4_E2M1", 2, 1}, quant::decode_f4_e2m1},
 };
+
+constexpr uint32_t kGgufIds = 40;   // all below
+constexpr uint32_t kOwnIds = 1001;  // the first id that GGUF does not know
+constexpr uint32_t kOwnIdsEnd = 1003;
 
 struct KnownName {
   uint32_t id;
@@ -58,18 +64,22 @@ constexpr KnownName kRemoved[] = {
 };
 
 /// Id to place in kTypes, -1 for none: row_bytes() sits in hot loops.
-constexpr std::array<int8_t, 40> kPlaces = [] {
-  std::array<int8_t, 40> places{};
+constexpr auto kPlaces = [] {
+  std::array<int8_t, kGgufIds + kOwnIdsEnd - kOwnIds> places{};
   places.fill(-1);
   for (size_t i = 0; i < std::size(kTypes); ++i) {
-    places[static_cast<size_t>(kTypes[i].info.type)] = static_cast<int8_t>(i);
+    const auto id = static_cast<uint32_t>(kTypes[i].info.type);
+    places[id < kGgufIds ? id : kGgufIds + id - kOwnIds] = static_cast<int8_t>(i);
   }
   return places;
 }();
 
 const TypeRow* find_row(uint32_t id) {
-  if (id >= kPlaces.size() || kPlaces[id] < 0) return nullptr;
-  return &kTypes[kPlaces[id]];
+  if (id >= kOwnIds && id < kOwnIdsEnd)
+    id -= kOwnIds - kGgufIds;
+  else if (id >= kGgufIds)
+    return nullptr;
+  return kPlaces[id] < 0 ? nullptr : &kTypes[kPlaces[id]];
 }
 
 /// Ids that the ik_llama.cpp fork added.
@@ -86,7 +96,8 @@ const DTypeInfo& dtype_info(DType type) {
 }
 
 Result<DType> dtype_from_gguf(uint32_t id) {
-  if (const TypeRow* row = find_row(id)) return row->info.type;
+  const TypeRow* row = find_row(id);
+  if (row != nullptr && id < kGgufIds) return row->info.type;
   for (const KnownName& known : kNotYet) {
     if (known.id == id) {
       return Error{Code::kUnsupported,
@@ -108,6 +119,12 @@ Result<DType> dtype_from_gguf(uint32_t id) {
                  "use a file made by llama.cpp's llama-quantize"};
   }
   return Error{Code::kCorrupt, fmt::format("tensor type id {} does not exist", id)};
+}
+
+Result<DType> dtype_from_id(uint32_t id) {
+  const TypeRow* row = find_row(id);
+  if (row != nullptr) return row->info.type;
+  return Error{Code::kCorrupt, fmt::format("tensor type number {} does not exist", id)};
 }
 
 void dequantize_row(DType type, const void* source, float* out, int64_t elements) {

@@ -1,5 +1,6 @@
 #pragma once
-/// Element types and block formats of GGUF tensors (ids as in the GGUF specification).
+/// Element types and block formats: those of GGUF with GGUF's ids, and those that only safetensors
+/// files have, with ids above 1000.
 #include <cstdint>
 #include <string_view>
 
@@ -29,6 +30,9 @@ enum class DType : uint32_t {
   kF64 = 28,
   kBF16 = 30,
   kMXFP4 = 39,
+  // Of safetensors only. Their values still want a factor: TensorView::scales.
+  kF8_E4M3 = 1001,  ///< sign, 4 bits of exponent (bias 7), 3 of mantissa; 0x7F and 0xFF are NaN
+  kF4_E2M1 = 1002,  ///< two values a byte, the even column in the low nibble
 };
 
 struct DTypeInfo {
@@ -45,6 +49,9 @@ const DTypeInfo& dtype_info(DType type);
 /// but are not decoded here; kCorrupt for ids that do not exist.
 Result<DType> dtype_from_gguf(uint32_t id);
 
+/// The type behind a DType's own number, as a packed image keeps it. kCorrupt for any other number.
+Result<DType> dtype_from_id(uint32_t id);
+
 /// Bytes of a row of `elements` (must be a multiple of the block).
 inline uint64_t dtype_row_bytes(DType type, int64_t elements) {
   const DTypeInfo& info = dtype_info(type);
@@ -54,7 +61,7 @@ inline uint64_t dtype_row_bytes(DType type, int64_t elements) {
 
 /// Decodes `elements` values (a multiple of the block) at `source` to float, exactly as the
 /// format's definition says. Integer types convert. This is the reference twin of every faster
-/// decoder.
+/// decoder. Types with scales of their own (TensorView::scales) give the values without them.
 void dequantize_row(DType type, const void* source, float* out, int64_t elements);
 
 /// IEEE half and bfloat16 conversions (round to nearest even; NaN stays NaN).
@@ -62,5 +69,9 @@ float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float value);
 float bf16_to_f32(uint16_t bits);
 uint16_t f32_to_bf16(float value);
+
+/// E4M3 (of OCP's 8-bit formats, without infinities) and E8M0 (2^(bits - 127); 255 is NaN).
+float f8_e4m3_to_f32(uint8_t bits);
+float e8m0_to_f32(uint8_t bits);
 
 }  // namespace hadal

@@ -1,5 +1,6 @@
 #pragma once
 /// GGUF v2/v3 files, whole or split, mapped and validated before anything is read from them.
+/// Directories of safetensors appear as one: same keys, same names, their own element types.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -69,7 +70,8 @@ class GgufValue {
 /// Immutable and thread-safe after open().
 class GgufFile {
  public:
-  /// Opens a file or the first part of a split ("NAME-00001-of-00003.gguf"; any part may be named).
+  /// Opens a file or the first part of a split ("NAME-00001-of-00003.gguf"; any part may be named),
+  /// or a checkpoint: its directory, config.json, index or any of its safetensors files.
   /// Every header field is checked against the file's true length before use; see
   /// limits::kGguf*. Errors name the file, the field and, where it helps, what to do.
   static Result<GgufFile> open(const std::filesystem::path& path);
@@ -88,7 +90,7 @@ class GgufFile {
     FileIdentity identity;
   };
   std::vector<Origin> origins() const;
-  uint32_t version() const;
+  uint32_t version() const;  ///< of GGUF; 0 for a checkpoint
 
   std::span<const GgufValue> metadata() const;
   /// nullptr when absent.

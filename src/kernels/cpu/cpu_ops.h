@@ -27,6 +27,8 @@ inline constexpr int kPanelRows = 16;
 inline constexpr int kBlockColumns = 32;
 /// Activations of 8 bits share a scale by so many blocks (those of 16 bits: each has its own).
 inline constexpr int kGroup8 = 2;
+/// Columns of a panel of FP8 under one scale per row.
+inline constexpr int kF8Columns = 128;
 inline constexpr int kKeyTile = 128;  ///< positions per attention tile
 inline constexpr int kKvBlock = 16;   ///< positions per block of keys or values
 
@@ -48,6 +50,7 @@ enum Format : int {
   kFormatF32 = kQuantFormats,
   kFormatF16,
   kFormatBF16,
+  kFormatF8_E4M3,
   kFormats
 };
 

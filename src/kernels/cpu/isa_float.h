@@ -1,20 +1,31 @@
-// Float products: panels of 16 rows, [column][16 rows], F32, F16 or BF16. Per output: sums over
-// chunks of kChunk columns in order, each chunk one chain of fused multiply-adds; the chunk sums
-// are added up in order. The chunks keep the rounding error at that of short sums.
+// Float products: panels of 16 rows, [column][16 rows], F32, F16, BF16 or FP8. Per output: sums
+// over chunks of kChunk columns in order, each chunk one chain of fused multiply-adds; the chunk
+// sums are added up in order. The chunks keep the rounding error at that of short sums. FP8 has 16
+// scales before each chunk, which multiply the chunk's sums.
 
-constexpr int kChunk = 128;
+constexpr int kChunk = cpu::kF8Columns;
 
 struct WeightF32 {
+  static constexpr int kHeadBytes = 0;
   static constexpr int kBytes = 4;
   static HADAL_INLINE F at(const uint8_t* p) { return load(reinterpret_cast<const float*>(p)); }
 };
 struct WeightF16 {
+  static constexpr int kHeadBytes = 0;
   static constexpr int kBytes = 2;
   static HADAL_INLINE F at(const uint8_t* p) { return load_f16(p); }
 };
 struct WeightBF16 {
+  static constexpr int kHeadBytes = 0;
   static constexpr int kBytes = 2;
   static HADAL_INLINE F at(const uint8_t* p) { return load_bf16(p); }
+};
+
+struct WeightF8 {
+  static constexpr int kHeadBytes = 4 * cpu::kPanelRows;
+  static constexpr int kBytes = 1;
+  /// The value times 2^-8: the sum of a chunk makes up for it.
+  static HADAL_INLINE F at(const uint8_t* p) { return load_f8_e4m3(p); }
 };
 
 template <typename W, int P, int C>
@@ -27,24 +38,26 @@ void float_panel_tile(const uint8_t* w, int64_t panel_stride, int64_t depth, con
     HADAL_UNROLL
     for (int c = 0; c < C; ++c) total[v][c] = zero();
   }
-  for (int64_t begin = 0; begin < depth; begin += kChunk) {
-    const int64_t end = begin + kChunk < depth ? begin + kChunk : depth;
+  constexpr int64_t kChunkBytes = W::kHeadBytes + kChunk * 16 * W::kBytes;
+  for (int64_t begin = 0; begin < depth; begin += kChunk, w += kChunkBytes) {
+    const int64_t count = begin + kChunk < depth ? kChunk : depth - begin;
+    const uint8_t* values = w + W::kHeadBytes;
     F sum[V][C];
     HADAL_UNROLL
     for (int v = 0; v < V; ++v) {
       HADAL_UNROLL
       for (int c = 0; c < C; ++c) sum[v][c] = zero();
     }
-    for (int64_t k = begin; k < end; ++k) {
+    for (int64_t k = 0; k < count; ++k) {
       F value[V];
       HADAL_UNROLL
       for (int v = 0; v < V; ++v) {
         value[v] =
-            W::at(w + v / kParts * panel_stride + (k * 16 + v % kParts * kLanes) * W::kBytes);
+            W::at(values + v / kParts * panel_stride + (k * 16 + v % kParts * kLanes) * W::kBytes);
       }
       HADAL_UNROLL
       for (int c = 0; c < C; ++c) {
-        const F factor = splat(x.x[c * x.stride + k]);
+        const F factor = splat(x.x[c * x.stride + begin + k]);
         HADAL_UNROLL
         for (int v = 0; v < V; ++v) sum[v][c] = fma(value[v], factor, sum[v][c]);
       }
@@ -52,7 +65,15 @@ void float_panel_tile(const uint8_t* w, int64_t panel_stride, int64_t depth, con
     HADAL_UNROLL
     for (int v = 0; v < V; ++v) {
       HADAL_UNROLL
-      for (int c = 0; c < C; ++c) total[v][c] = add(total[v][c], sum[v][c]);
+      for (int c = 0; c < C; ++c) {
+        if constexpr (W::kHeadBytes > 0) {
+          const uint8_t* scales = w + v / kParts * panel_stride + v % kParts * kLanes * 4;
+          const F scale = load(reinterpret_cast<const float*>(scales));
+          total[v][c] = fma(mul(sum[v][c], splat(256.0f)), scale, total[v][c]);
+        } else {
+          total[v][c] = add(total[v][c], sum[v][c]);
+        }
+      }
     }
   }
   HADAL_UNROLL
@@ -110,6 +131,9 @@ void float_tile(int format, const uint8_t* packed, int64_t panel_stride, int pan
   }
   if (format == cpu::kFormatF16) {
     return float_panels<WeightF16>(packed, panel_stride, panels, depth, x, columns, out);
+  }
+  if (format == cpu::kFormatF8_E4M3) {
+    return float_panels<WeightF8>(packed, panel_stride, panels, depth, x, columns, out);
   }
   float_panels<WeightBF16>(packed, panel_stride, panels, depth, x, columns, out);
 }

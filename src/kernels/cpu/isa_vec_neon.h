@@ -112,6 +112,14 @@ HADAL_INLINE F load_bf16(const void* p) {
   const uint8x8_t halves = vld1_u8(static_cast<const uint8_t*>(p));
   return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(halves), 16));
 }
+/// FP8 E4M3 times 2^-8, by way of half floats, whose exponent has another bias. NaN becomes 480.
+HADAL_INLINE F load_f8_e4m3(const void* p) {
+  uint32_t word;
+  __builtin_memcpy(&word, p, 4);
+  const int16x4_t wide = vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(word))));
+  const uint16x4_t bits = vreinterpret_u16_s16(vshl_n_s16(wide, 7));
+  return vcvt_f32_f16(vreinterpret_f16_u16(vand_u16(bits, vdup_n_u16(0xBF80))));
+}
 HADAL_INLINE I load_u8_int(const void* p) {
   uint32_t word;
   __builtin_memcpy(&word, p, 4);

@@ -10,7 +10,7 @@ void matmul_rows(const TensorView& weight, int64_t row_begin, int64_t row_end, c
   const int64_t cols = weight.ne[0];
   std::vector<float> row(static_cast<size_t>(cols));
   for (int64_t o = row_begin; o < row_end; ++o) {
-    dequantize_row(weight.type, weight.row(o), row.data(), cols);
+    dequantize_row(weight, o, row.data());
     for (int64_t r = 0; r < n; ++r) {
       const float* in = x + r * x_stride;
       double sum = bias != nullptr ? bias[o] : 0.0;

@@ -16,7 +16,7 @@ std::vector<double> product(const Weight& weight, const std::vector<double>& x) 
   std::vector<float> row(x.size());
   std::vector<double> out(static_cast<size_t>(weight.rows()));
   for (int64_t o = 0; o < weight.rows(); ++o) {
-    dequantize_row(view.type, view.row(o), row.data(), weight.cols());
+    dequantize_row(view, o, row.data());
     double& sum = out[static_cast<size_t>(o)];
     for (size_t i = 0; i < x.size(); ++i) sum += row[i] * x[i];
   }

@@ -58,8 +58,7 @@ void Decoder::begin_rows(std::span<const BatchRow> rows) {
 void Decoder::embed(const TensorView& table, std::vector<float>& out) {
   each_row([&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      dequantize_row(table.type, table.row(tokens_[static_cast<size_t>(r)]),
-                     out.data() + r * config_.d_model, config_.d_model);
+      dequantize_row(table, tokens_[static_cast<size_t>(r)], out.data() + r * config_.d_model);
     }
   });
 }

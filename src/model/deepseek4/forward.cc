@@ -133,8 +133,7 @@ void Deepseek4Model::embed(std::span<const BatchRow> rows) {
   each_row([&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       float* first = streams_.data() + r * stream_width();
-      dequantize_row(table.type, table.row(tokens_[static_cast<size_t>(r)]), first,
-                     config_.d_model);
+      dequantize_row(table, tokens_[static_cast<size_t>(r)], first);
       for (int64_t s = 1; s < config_.n_streams; ++s) {
         std::copy_n(first, config_.d_model, first + s * config_.d_model);
       }

@@ -34,7 +34,7 @@ Result<Projections> bind_qkv(Binder& binder, const ModelConfig& config, const st
 std::vector<float> decoded(const TensorView& tensor) {
   std::vector<float> out(static_cast<size_t>(tensor.elements()));
   for (int64_t r = 0; r < tensor.rows(); ++r) {
-    dequantize_row(tensor.type, tensor.row(r), out.data() + r * tensor.ne[0], tensor.ne[0]);
+    dequantize_row(tensor, r, out.data() + r * tensor.ne[0]);
   }
   return out;
 }

@@ -52,7 +52,7 @@ Result<const TensorView*> Binder::find(const std::string& name, int64_t cols, in
 Result<std::vector<float>> Binder::vector(const std::string& name, int64_t n) const {
   TRY(const TensorView* tensor, find(name, n, 1));
   std::vector<float> out(static_cast<size_t>(n));
-  dequantize_row(tensor->type, tensor->data, out.data(), n);
+  dequantize_row(*tensor, 0, out.data());
   return out;
 }
 
@@ -66,7 +66,7 @@ Result<std::vector<float>> Binder::matrix(const std::string& name, int64_t cols,
   TRY(const TensorView* tensor, find(name, cols, rows));
   std::vector<float> out(static_cast<size_t>(cols * rows));
   for (int64_t r = 0; r < rows; ++r) {
-    dequantize_row(tensor->type, tensor->row(r), out.data() + r * cols, cols);
+    dequantize_row(*tensor, r, out.data() + r * cols);
   }
   return out;
 }
@@ -137,6 +137,7 @@ Result<Weight> Binder::slice(const TensorView& tensor, int64_t begin, int64_t ro
   part.ne = {tensor.ne[0], rows, 1, 1};
   part.data = tensor.row(begin);
   part.bytes = static_cast<uint64_t>(rows) * tensor.row_bytes();
+  part.scales.first_row += begin;
   return prepare(part, begin, activations);
 }
 
@@ -152,7 +153,8 @@ Result<Weight> Binder::derived(std::span<const float> values, DType source, int6
                                int64_t rows) {
   TensorView view;
   view.name = "derived";
-  view.type = source == DType::kF32 || source == DType::kBF16 ? source : DType::kF16;
+  const bool wide = source == DType::kF32 || source == DType::kF8_E4M3;  // scales are of F32
+  view.type = wide ? DType::kF32 : source == DType::kBF16 ? source : DType::kF16;
   view.n_dims = 2;
   view.ne = {cols, rows, 1, 1};
   std::vector<std::byte> bytes = encoded(values, view.type);

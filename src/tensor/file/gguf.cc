@@ -1,6 +1,7 @@
 /// GgufFile: one or more parts joined into one catalogue of metadata and tensors.
 ///
 ///   open(path) -> map -> GgufReader (per part, validates) -> split.* agree? -> join -> index
+///   open(directory) -> translate_checkpoint (safetensors in the same terms) -> index
 #include "tensor/gguf.h"
 
 #include <functional>
@@ -12,6 +13,7 @@
 #include "base/mapped_file.h"
 #include "tensor/file/reader.h"
 #include "tensor/file/split.h"
+#include "tensor/hf/translate.h"
 
 namespace hadal {
 
@@ -138,6 +140,7 @@ struct GgufFile::State {
   std::vector<uint32_t> metadata_order;
   std::vector<TensorView> tensors;
   std::vector<uint32_t> tensor_order;
+  TranslatedCheckpoint checkpoint;  ///< what a directory's metadata and tensors borrow from
 
   /// Parts come in order; the first one brings the metadata.
   void add(GgufPart part, uint64_t bytes) {
@@ -149,6 +152,16 @@ struct GgufFile::State {
     tensors.insert(tensors.end(), part.tensors.begin(), part.tensors.end());
   }
 
+  Status take_checkpoint() {
+    path = checkpoint.directory;
+    mappings = std::move(checkpoint.mappings);
+    mapped_paths = std::move(checkpoint.mapped_paths);
+    metadata = std::move(checkpoint.metadata);
+    tensors = std::move(checkpoint.tensors);
+    for (const MappedFile& mapping : mappings) file_bytes += mapping.bytes().size();
+    return index(path.string());
+  }
+
   /// Checks what only the whole shows, and builds the indexes.
   Status finish(const SplitKeys& keys, std::string_view where) {
     if (keys.count > 0) TRY_STATUS(check_tensor_total(keys, tensors.size(), where));
@@ -157,6 +170,10 @@ struct GgufFile::State {
                    fmt::format("{}: the parts hold {} tensors, more than the limit of {}", where,
                                tensors.size(), limits::kGgufTensorCount)};
     }
+    return index(where);
+  }
+
+  Status index(std::string_view where) {
     metadata_order = sorted_by_name(metadata, key_of);
     tensor_order = sorted_by_name(tensors, name_of);
     if (const TensorView* twice = first_duplicate(tensors, tensor_order, name_of)) {
@@ -174,6 +191,11 @@ GgufFile::~GgufFile() = default;
 
 Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
   auto state = std::make_unique<State>();
+  if (const auto directory = checkpoint_directory(path)) {
+    TRY(state->checkpoint, translate_checkpoint(*directory));
+    TRY_STATUS(state->take_checkpoint());
+    return GgufFile(std::move(state));
+  }
   state->path = path;
   TRY(OpenPart opened, open_part(path));
   const SplitKeys keys = opened.keys;

@@ -85,7 +85,9 @@ FileGuess guess_file(std::span<const std::byte> bytes) {
   constexpr size_t kLook = 512;
   const std::string_view head(reinterpret_cast<const char*>(bytes.data()),
                               std::min(bytes.size(), kLook));
-  if (is_safetensors(bytes)) return {"a safetensors file", kConvert};
+  if (is_safetensors(bytes)) {
+    return {"a safetensors file", "name it *.safetensors, beside the model's config.json"};
+  }
   for (const Magic& magic : kMagics) {
     if (head.starts_with(magic.bytes)) return {magic.what, magic.hint};
   }

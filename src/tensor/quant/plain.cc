@@ -42,6 +42,9 @@ void decode_plain(DType type, Block p, float* y, int64_t elements) {
     case DType::kI64:
       convert<int64_t>(p, y, elements);
       return;
+    case DType::kF8_E4M3:
+      for (int64_t i = 0; i < elements; ++i) y[i] = f8_e4m3_to_f32(p[i]);
+      return;
     default:
       CHECK(false && "not a plain type");
   }

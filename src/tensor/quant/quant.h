@@ -44,8 +44,9 @@ void decode_q6_k(Block p, float* y);
 void decode_iq4_nl(Block p, float* y);
 void decode_iq4_xs(Block p, float* y);
 void decode_mxfp4(Block p, float* y);
+void decode_f4_e2m1(Block p, float* y);  ///< 2 values
 
-/// F32 F16 BF16 F64 I8 I16 I32 I64: plain arrays.
+/// F32 F16 BF16 F64 I8 I16 I32 I64 F8_E4M3: plain arrays.
 void decode_plain(DType type, Block p, float* y, int64_t elements);
 
 }  // namespace hadal::quant

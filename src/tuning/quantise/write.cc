@@ -47,7 +47,7 @@ class Rows {
     const TensorView& part = part_of(row);
     const GgufTensor& tensor = planned_.tensor;
     const int64_t local = source_of(row % rows_per_part_);
-    dequantize_row(part.type, part.row(tensor.n_dims == 1 ? 0 : local), scratch, tensor.ne[0]);
+    dequantize_row(part, tensor.n_dims == 1 ? 0 : local, scratch);
     if (tensor.n_dims == 1 && head_rows_ > 0) {
       const std::vector<float> entries(scratch, scratch + tensor.ne[0]);
       for (int64_t i = 0; i < tensor.ne[0]; ++i) {
