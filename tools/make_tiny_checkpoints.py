@@ -4,18 +4,21 @@
     python3 tools/make_tiny_checkpoints.py        (needs numpy, gguf, torch, transformers, safetensors)
 
 NAME/ is a directory with config.json and safetensors, most of them written by transformers itself
-from the weights of NAME.gguf, so that both must give the same logits (NAME.ref). Three models exist
-only here, with NAME/logits.ref in the format of make_tiny_models.py: FP8 weights with F32 and with
-UE8M0 scales of 128 x 128 blocks, partial ones at the edges, beside logits of transformers on the
-decoded weights. The prediction layer of deepseek_v3, which transformers drops, is added with the
-names that DeepSeek publishes.
+from the weights of NAME.gguf, so that both must give the same logits (NAME.ref). Others exist only
+here, with NAME/logits.ref in the format of make_tiny_models.py: FP8 weights with F32 and with UE8M0
+scales of 128 x 128 blocks, partial ones at the edges, beside logits of transformers on the decoded
+weights; and DeepSeek V4 in the names and types that it is published in (FP4 experts too), beside
+logits of the numpy oracle. The prediction layer of deepseek_v3, which transformers drops, is added
+with the names that DeepSeek publishes.
 """
 import argparse
 import json
 import pathlib
 import shutil
 import sys
+import tempfile
 
+import gguf
 import numpy as np
 import safetensors.torch
 import torch
@@ -25,7 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "oracle"))
 sys.path.insert(0, str(ROOT / "tools"))
 import deepseek_transformers  # noqa: E402  (paths set above)
+import deepseek4 as v4_oracle  # noqa: E402
 import dense_model  # noqa: E402
+import make_tiny_deepseek4  # noqa: E402
 import make_tiny_models  # noqa: E402
 import transformers_model  # noqa: E402
 
@@ -48,7 +53,12 @@ def save(net, path, shard_bytes):
 def write_dense(out, name, kind, shard_bytes):
     model = dense_model.GgufModel(TINY / f"{name}.gguf")
     net = transformers_model.build(model, llama3=make_tiny_models.MODELS[name].get("llama3"))
-    save(net.to(kind), out / name, shard_bytes)
+    vectors = {key: value.detach().float() for key, value in net.named_parameters() if value.dim() == 1}
+    net = net.to(kind)
+    for key, value in net.named_parameters():
+        if key in vectors:  # as in the GGUF files, which keep them in F32
+            value.data = vectors[key]
+    save(net, out / name, shard_bytes)
 
 
 def latent_network(model):
@@ -131,11 +141,14 @@ def to_fp8(weight, powers_of_two):
     return codes, scales, decoded
 
 
-def write_logits(path, net, vocab, seed):
-    ids = np.random.default_rng(seed).integers(0, vocab, N_TOKENS).astype("<i4")
-    logits = transformers_model.logits(net, ids.tolist())
+def write_reference(path, ids, logits):
     with open(path, "wb") as out:
-        out.write(np.array([N_TOKENS, vocab], "<i4").tobytes() + ids.tobytes() + logits.astype("<f4").tobytes())
+        out.write(np.array(logits.shape, "<i4").tobytes() + ids.astype("<i4").tobytes())
+        out.write(logits.astype("<f4").tobytes())
+
+
+def random_ids(vocab, count):
+    return np.random.default_rng(20261123).integers(0, vocab, count)
 
 
 def write_fp8(out, name, net, powers_of_two, scale_name, skip):
@@ -165,7 +178,117 @@ def write_fp8(out, name, net, powers_of_two, scale_name, skip):
     eager = {"experts_implementation": "eager"} if hasattr(net.config, "n_routed_experts") else {}
     again = type(net).from_pretrained(plain, dtype=torch.float64, attn_implementation="eager", **eager).eval()
     shutil.rmtree(plain)
-    write_logits(path / "logits.ref", again, net.config.vocab_size, 20261123)
+    ids = random_ids(net.config.vocab_size, N_TOKENS)
+    write_reference(path / "logits.ref", ids, transformers_model.logits(again, ids.tolist()))
+
+
+V4_GLOBAL = {"token_embd.weight": "embed.weight", "output_norm.weight": "norm.weight", "output.weight": "head.weight",
+             "output_hc_fn.weight": "hc_head_fn", "output_hc_base.weight": "hc_head_base",
+             "output_hc_scale.weight": "hc_head_scale"}
+V4_LAYER = {"attn_norm": "attn_norm", "ffn_norm": "ffn_norm", "attn_q_a": "attn.wq_a", "attn_q_a_norm": "attn.q_norm",
+            "attn_q_b": "attn.wq_b", "attn_kv": "attn.wkv", "attn_kv_a_norm": "attn.kv_norm", "attn_output_a": "attn.wo_a",
+            "attn_output_b": "attn.wo_b", "attn_compressor_kv": "attn.compressor.wkv",
+            "attn_compressor_gate": "attn.compressor.wgate", "attn_compressor_norm": "attn.compressor.norm",
+            "indexer.attn_q_b": "attn.indexer.wq_b", "indexer.proj": "attn.indexer.weights_proj",
+            "indexer_compressor_kv": "attn.indexer.compressor.wkv", "indexer_compressor_gate": "attn.indexer.compressor.wgate",
+            "indexer_compressor_norm": "attn.indexer.compressor.norm", "ffn_gate_inp": "ffn.gate",
+            "ffn_gate_shexp": "ffn.shared_experts.w1", "ffn_up_shexp": "ffn.shared_experts.w3",
+            "ffn_down_shexp": "ffn.shared_experts.w2"}
+V4_BARE = {"attn_sinks.weight": "attn.attn_sink", "attn_compressor_ape.weight": "attn.compressor.ape",
+           "indexer_compressor_ape.weight": "attn.indexer.compressor.ape", "exp_probs_b.bias": "ffn.gate.bias",
+           "ffn_gate_tid2eid.weight": "ffn.gate.tid2eid",
+           **{f"hc_{site}_{part}.weight": f"hc_{site}_{part}" for site in ("attn", "ffn") for part in ("fn", "base", "scale")}}
+V4_EXPERT = {"ffn_gate_exps.weight": "w1", "ffn_up_exps.weight": "w3", "ffn_down_exps.weight": "w2"}
+V4_FP8 = ("attn_q_a", "attn_q_b", "attn_kv", "attn_output_a", "attn_output_b", "indexer.attn_q_b", "ffn_gate_shexp",
+          "ffn_up_shexp", "ffn_down_shexp")
+
+
+def to_fp4(weight):
+    """(codes two a byte, scales, decoded) with a scale per 32 columns, by way of GGUF's MXFP4."""
+    kind = gguf.GGMLQuantizationType.MXFP4
+    blocks = gguf.quants.quantize(weight, kind)
+    decoded = gguf.quants.dequantize(blocks, kind)
+    blocks = blocks.reshape(weight.shape[0], -1, 17)
+    codes = np.concatenate([blocks[..., 1:] & 15, blocks[..., 1:] >> 4], axis=-1).reshape(weight.shape[0], -1)
+    packed = (codes[:, 0::2] | codes[:, 1::2] << 4).astype(np.uint8)
+    return torch.from_numpy(packed).view(torch.int8), torch.from_numpy(blocks[..., 0].copy()), decoded
+
+
+def v4_tensors(name, values, out):
+    """Adds a tensor of the GGUF names as published; returns the values that it has then."""
+    if name in V4_GLOBAL:
+        bare = "hc" in name
+        kept = torch.from_numpy(values) if bare else torch.from_numpy(values).to(torch.bfloat16)
+        out[V4_GLOBAL[name]] = kept
+        return kept.float().numpy()
+    _, layer, part = name.split(".", 2)
+    prefix = f"layers.{layer}."
+    if part in V4_EXPERT:
+        decoded = []
+        for e, matrix in enumerate(values):
+            base = f"{prefix}ffn.experts.{e}.{V4_EXPERT[part]}"
+            codes, scales, one = to_fp4(matrix)
+            out[base + ".weight"], out[base + ".scale"] = codes, scales.view(torch.float8_e8m0fnu)
+            decoded.append(one)
+        return np.stack(decoded)
+    if part in V4_BARE:
+        out[prefix + V4_BARE[part]] = torch.from_numpy(values.astype(np.int64) if "tid2eid" in part else values)
+        return values
+    stem = part.removesuffix(".weight")
+    if stem in V4_FP8:
+        codes, scales, decoded = to_fp8(torch.from_numpy(values), True)
+        out[f"{prefix}{V4_LAYER[stem]}.weight"] = codes
+        out[f"{prefix}{V4_LAYER[stem]}.scale"] = (torch.log2(scales) + 127).to(torch.uint8).view(torch.float8_e8m0fnu)
+        return decoded.numpy()
+    kept = torch.from_numpy(values).to(torch.bfloat16)
+    out[f"{prefix}{V4_LAYER[stem]}.weight"] = kept
+    return kept.float().numpy()
+
+
+def v4_config(spec):
+    return {"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "hidden_size": spec["d"],
+            "num_hidden_layers": len(spec["ratios"]), "num_attention_heads": spec["heads"], "num_key_value_heads": 1,
+            "head_dim": spec["head_dim"], "qk_rope_head_dim": spec["rope"], "q_lora_rank": spec["q_rank"],
+            "o_lora_rank": spec["o_rank"], "o_groups": spec["groups"], "moe_intermediate_size": spec["ff"],
+            "n_routed_experts": spec["experts"], "n_shared_experts": 1, "num_experts_per_tok": spec["used"],
+            "scoring_func": "sqrtsoftplus", "norm_topk_prob": True, "routed_scaling_factor": spec["scale"],
+            "topk_method": "noaux_tc", "vocab_size": spec["vocab"], "max_position_embeddings": spec["context"],
+            "sliding_window": spec["window"], "compress_ratios": spec["ratios"] + [0], "compress_rope_theta": 1600,
+            "rope_theta": 100, "rope_scaling": {"type": "yarn", "factor": 16, "original_max_position_embeddings": 64,
+                                                "beta_fast": 32, "beta_slow": 1},
+            "index_n_heads": spec["index_heads"], "index_head_dim": spec["index_dim"], "index_topk": spec["top_k"],
+            "hc_mult": spec["streams"], "hc_sinkhorn_iters": spec["iterations"], "hc_eps": 1e-6,
+            "num_hash_layers": spec["hash_layers"], "num_nextn_predict_layers": 1, "swiglu_limit": spec["clamp"],
+            "rms_norm_eps": spec["eps"], "hidden_act": "silu", "tie_word_embeddings": False,
+            "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "activation_scheme": "dynamic",
+                                    "weight_block_size": [128, 128]}}
+
+
+def write_v4(out, name):
+    spec = {**make_tiny_deepseek4.BASE, "types": lambda _: gguf.GGMLQuantizationType.F32, "clamp": 1.0, "top_k": 512,
+            "ratios": [0, 4, 128], "hash_layers": 1}
+    tensors = make_tiny_deepseek4.Tensors(np.random.default_rng(4), spec)
+    tensors.ends()
+    for n, ratio in enumerate(spec["ratios"]):
+        tensors.block(n, ratio, n < spec["hash_layers"])
+    written = {}
+    decoded = {key: v4_tensors(key, values, written) for key, values, _ in tensors.out}
+    (out / name).mkdir(exist_ok=True)
+    safetensors.torch.save_file({key: value.contiguous() for key, value in written.items()},
+                                out / name / "model.safetensors", metadata={"format": "pt"})
+    (out / name / "config.json").write_text(json.dumps(v4_config(spec), indent=2, sort_keys=True) + "\n")
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "decoded.gguf"
+        writer = gguf.GGUFWriter(path, "deepseek4")
+        make_tiny_deepseek4.add_keys(writer, spec, len(spec["ratios"]), spec["ratios"], False)
+        for key, values in decoded.items():
+            writer.add_tensor(key, np.ascontiguousarray(values))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        ids = random_ids(spec["vocab"], 140)
+        write_reference(out / name / "logits.ref", ids, v4_oracle.forward(v4_oracle.GgufModel(path), ids)[0])
 
 
 def randomised(net, seed):
@@ -215,6 +338,7 @@ def main():
     write_fp8(args.out, "llama_fp8", fp8_llama(), False, "weight_scale_inv", skip)
     write_fp8(args.out, "llama_fp8_ue8m0", fp8_llama(), True, "scale", skip)
     write_fp8(args.out, "deepseek_v3_fp8", fp8_deepseek_v3(), False, "weight_scale_inv", skip)
+    write_v4(args.out, "deepseek_v4")
     for path in sorted(args.out.iterdir()):
         print(f"{path.name:20} {sum(file.stat().st_size for file in path.iterdir()):7} bytes in {len(list(path.iterdir()))} files")
 

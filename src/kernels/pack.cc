@@ -350,7 +350,7 @@ void pack_f8(const TensorView& tensor, Rows rows, int64_t index, uint8_t* out) {
     for (int64_t i = 0; i < kPanelRows; ++i) {
       scale[i] = scales.data == nullptr
                      ? 1.0f
-                     : scales.at(row_of(tensor, index, i), begin / scales.columns);
+                     : scales.factor(row_of(tensor, index, i), begin / scales.columns);
     }
     std::memcpy(out, scale, kF8ScaleBytes);
     pack_floats<Bytes, uint8_t>(rows, count, out + kF8ScaleBytes);
@@ -537,7 +537,7 @@ bool panel_has_nan(const TensorView& tensor, int64_t index) {
   for (int64_t row = index * kPanelRows; row < end; ++row) {
     for (int64_t begin = 0; scales.data != nullptr && begin < tensor.ne[0];
          begin += scales.columns) {
-      if (!std::isfinite(scales.at(row, begin / scales.columns))) return true;
+      if (!std::isfinite(scales.factor(row, begin / scales.columns))) return true;
     }
     if (tensor.type != DType::kF8_E4M3) continue;
     const std::byte* bytes = tensor.row(row);

@@ -141,7 +141,7 @@ double worst_error(const ScaledMatrix& m, const TensorView& view, Activations ac
         size += std::abs(term);
       }
       const double got = out[static_cast<size_t>(r * view.ne[1] + o)];
-      const double error = std::abs(got - sum) / size;
+      const double error = std::abs(got - sum) / std::max(size, 1e-30);
       worst = std::isnan(error) ? INFINITY : std::max(worst, error);
     }
   }

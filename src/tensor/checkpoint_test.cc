@@ -199,38 +199,38 @@ TEST(Checkpoint, ShardsMustBeThoseOfTheIndex) {
 }
 
 /// One projection in FP8 with scales of this type and shape.
-Llama with_fp8(const std::string& scale_dtype, const std::vector<int64_t>& scale_shape) {
-  Llama model;
-  Tensor& weight = model.tensor("up_proj.weight");
-  weight.dtype = "F8_E4M3";
-  weight.data = zeros(weight.shape, 1);
-  model.tensors.push_back({"model.layers.0.mlp.up_proj.weight_scale_inv", scale_dtype, scale_shape,
-                           zeros(scale_shape, scale_dtype == "F32"   ? 4
-                                              : scale_dtype == "F16" ? 2
-                                                                     : 1)});
-  return model;
-}
+struct Fp8 : Llama {
+  Fp8(const std::string& scale_dtype, const std::vector<int64_t>& scale_shape) {
+    Tensor& weight = tensor("up_proj.weight");
+    weight.dtype = "F8_E4M3";
+    weight.data = zeros(weight.shape, 1);
+    const size_t bytes = scale_dtype == "F32" ? 4 : scale_dtype == "F16" ? 2 : 1;
+    tensors.push_back({"model.layers.0.mlp.up_proj.weight_scale_inv", scale_dtype, scale_shape,
+                       zeros(scale_shape, bytes)});
+  }
+};
 
 // Goal: scales of FP8 need the right shape and type for the blocks that the config names; partial
 // blocks count.
 TEST(Checkpoint, ScalesMustFitTheirMatrix) {
-  const auto opened = with_fp8("F32", {1, 1}).open();
+  const Fp8 model("F32", {1, 1});
+  const auto opened = model.open();
   ASSERT_TRUE(opened.ok()) << opened.error().text();
   const TensorView* view = opened.value().find_tensor("blk.0.ffn_up.weight");
   EXPECT_EQ(view->type, DType::kF8_E4M3);
   EXPECT_EQ(view->scales.columns, 128);
   EXPECT_FALSE(view->scales.e8m0);
   EXPECT_EQ(opened.value().find_tensor("blk.0.ffn_gate.weight")->scales.data, nullptr);
-  EXPECT_EQ(with_fp8("F8_E8M0", {1, 1}).error(), "");
-  EXPECT_SAYS(with_fp8("F32", {2, 1}).error(),
+  EXPECT_EQ(Fp8("F8_E8M0", {1, 1}).error(), "");
+  EXPECT_SAYS(Fp8("F32", {2, 1}).error(),
               "up_proj.weight_scale_inv' has shape [2, 1], but blocks of 128 x 128");
-  EXPECT_SAYS(with_fp8("F16", {1, 1}).error(), "expected F32 or F8_E8M0");
-  Llama small_blocks = with_fp8("F32", {3, 2});
+  EXPECT_SAYS(Fp8("F16", {1, 1}).error(), "expected F32 or F8_E8M0");
+  Fp8 small_blocks("F32", {3, 2});
   small_blocks.replace(
       "\"rope_theta\"",
       R"("quantization_config":{"quant_method":"fp8","weight_block_size":[4,4]},"rope_theta")");
   EXPECT_EQ(small_blocks.error(), "");
-  Llama bare = with_fp8("F32", {1, 1});
+  Fp8 bare("F32", {1, 1});
   bare.tensors.pop_back();
   EXPECT_SAYS(bare.error(), "has type F8_E4M3 without scales");
 }

@@ -5,7 +5,7 @@
 
 namespace hadal {
 
-float BlockScales::at(int64_t row, int64_t block) const {
+float BlockScales::factor(int64_t row, int64_t block) const {
   const int64_t index = (first_row + row) / rows * per_row + block;
   if (e8m0) return e8m0_to_f32(static_cast<uint8_t>(data[index]));
   float scale;
@@ -29,7 +29,7 @@ void dequantize_row(const TensorView& tensor, int64_t row, float* out) {
   const BlockScales& scales = tensor.scales;
   if (scales.data == nullptr) return;
   for (int64_t block = 0; block * scales.columns < cols; ++block) {
-    const float scale = scales.at(row, block);
+    const float scale = scales.factor(row, block);
     const int64_t end = std::min(cols, (block + 1) * scales.columns);
     for (int64_t i = block * scales.columns; i < end; ++i) out[i] *= scale;
   }

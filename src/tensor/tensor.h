@@ -33,7 +33,7 @@ struct BlockScales {
   int64_t first_row = 0;            ///< of the matrix that the view begins with
 
   /// Of the view's row and the block'th block of columns.
-  float at(int64_t row, int64_t block) const;
+  float factor(int64_t row, int64_t block) const;
 };
 
 /// Borrowed, immutable, validated: the bytes of all rows are there.

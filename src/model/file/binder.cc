@@ -153,7 +153,8 @@ Result<Weight> Binder::derived(std::span<const float> values, DType source, int6
                                int64_t rows) {
   TensorView view;
   view.name = "derived";
-  view.type = source == DType::kF32 || source == DType::kBF16 ? source : DType::kF16;
+  const bool wide = source == DType::kF32 || source == DType::kF8_E4M3;  // scales are of F32
+  view.type = wide ? DType::kF32 : source == DType::kBF16 ? source : DType::kF16;
   view.n_dims = 2;
   view.ne = {cols, rows, 1, 1};
   std::vector<std::byte> bytes = encoded(values, view.type);

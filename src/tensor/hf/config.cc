@@ -193,6 +193,11 @@ class Translation {
     TRY(const int64_t nope, config_.integer("qk_nope_head_dim", 1, kWidth));
     TRY(const int64_t rope, config_.integer("qk_rope_head_dim", 2, kWidth));
     TRY(const int64_t value, config_.integer("v_head_dim", 1, kWidth));
+    TRY(const bool interleaved, config_.boolean_or("rope_interleave", true));
+    if (!interleaved) {
+      return config_.error(Code::kUnsupported, "rope_interleave",
+                           "is false; only true is supported");
+    }
     TRY(shape_.kv_lora, config_.integer("kv_lora_rank", 1, kWidth));
     TRY(shape_.q_lora, config_.integer_or("q_lora_rank", 0, 1, kWidth));
     shape_.q = shape_.heads * (nope + rope);
