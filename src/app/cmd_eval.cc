@@ -1,4 +1,5 @@
 /// hadal eval perplexity, hadal eval kld: how good a model's predictions are on a text.
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>

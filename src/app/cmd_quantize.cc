@@ -131,7 +131,8 @@ void add_quantize(CLI::App& command, const Settings& settings, Action& run) {
 }
 
 void add_convert(CLI::App& command, const Settings& settings, Action& run) {
-  static QuantizeOptions options{.type = "keep"};
+  static QuantizeOptions options;
+  options.type = "keep";
   add_common(command, options);
   command
       .add_option("--type", options.type,

@@ -63,7 +63,7 @@ Result<ModelShape> shape_of(const GgufFile& source) {
   TRY(const auto architecture, source.string("general.architecture"));
   const std::string prefix(architecture.value_or(""));
   TRY(const auto layers, source.integer(prefix + ".block_count"));
-  shape.n_layers = layers.value_or(0);
+  shape.n_layers = std::clamp<int64_t>(layers.value_or(0), 0, limits::kModelLayers);
   const GgufValue* heads = source.find(prefix + ".attention.head_count");
   const GgufValue* kv_heads = source.find(prefix + ".attention.head_count_kv");
   if (heads != nullptr && kv_heads != nullptr && heads->type() != GgufType::kArray &&
@@ -91,11 +91,13 @@ Result<HalfSplitHeads> half_split_heads(const GgufFile& source) {
   if (!half_split.value_or(false)) return HalfSplitHeads{};
   TRY(const auto q, source.integer(prefix + ".attention.head_count"));
   TRY(const auto k, source.integer(prefix + ".attention.head_count_kv"));
-  if (q.value_or(0) <= 0) {
-    return Error{Code::kCorrupt, prefix + ".attention.head_count is missing",
-                 "the source is incomplete: get it again"};
+  const HalfSplitHeads heads{q.value_or(0), k.value_or(q.value_or(0))};
+  for (const int64_t count : {heads.q, heads.k}) {
+    if (count > 0 && count <= limits::kModelHeads) continue;
+    return Error{Code::kCorrupt, fmt::format("{}.attention.head_count(_kv) is {}", prefix, count),
+                 "the source is damaged: get it again"};
   }
-  return HalfSplitHeads{*q, k.value_or(*q)};
+  return heads;
 }
 
 class Planner {
@@ -177,6 +179,11 @@ class Planner {
   }
 
   Status add(PlannedTensor planned) {
+    if (!names_.insert(planned.tensor.name).second) {
+      return Error{Code::kCorrupt,
+                   fmt::format("tensor {} is there both stacked and in parts", planned.tensor.name),
+                   "the source is damaged: get it again"};
+    }
     TRY(planned.tensor.type, type_for(planned));
     const DType source_type = planned.parts.front()->type;
     if (planned.tensor.type != source_type && !is_float(source_type) && !is_foreign(source_type)) {
@@ -220,6 +227,7 @@ class Planner {
   ModelShape shape_;
   HalfSplitHeads half_split_;
   std::set<std::string> stacked_;
+  std::set<std::string> names_;
   std::vector<PlannedTensor> out_;
   std::map<std::string, int> replaced_;
   std::vector<std::string> notes_;
