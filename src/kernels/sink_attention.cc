@@ -13,8 +13,8 @@ namespace {
 
 using cpu::kKeyTile;
 
-/// Heads that share the unpacking of a tile of rows: as many as are of use, or fewer where there are
-/// not enough rows for all workers.
+/// Heads that share the unpacking of a tile of rows: as many as are of use, or fewer where there
+/// are not enough rows for all workers.
 constexpr int64_t kHeadsPerPiece = 64;
 constexpr int64_t kHeadsOfFewRows = 16;
 

@@ -340,8 +340,8 @@ void Deepseek4Model::find_beside(int64_t index, KvPool& kv, std::span<const KvSe
     const auto add = [&](int64_t row) {
       beside_.push_back(StateLayout::at(kv, sequence, part, (row + 1) * tokens - 1));
     };
-    const auto chosen = tokens == kSparseRatio ? chosen_.of(static_cast<int64_t>(r))
-                                               : std::span<const int32_t>();
+    const auto chosen =
+        tokens == kSparseRatio ? chosen_.of(static_cast<int64_t>(r)) : std::span<const int32_t>();
     for (const int32_t row : chosen) add(row);
     const int64_t visible = Compressor::visible(positions_[r], tokens);
     for (int64_t row = 0; row < visible && chosen.empty(); ++row) add(row);

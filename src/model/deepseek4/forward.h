@@ -155,9 +155,9 @@ class Deepseek4Model final : public Model {
   std::vector<float> values_, value_gates_;      ///< a compressor's inputs
   std::vector<float> index_keys_, index_gates_;  ///< the indexer's compressor's
   std::vector<float> index_q_, index_weights_;
-  MatmulRows q_latent_;                       ///< input of q_b and the indexer's queries
-  MatmulRows out_latent_;                     ///< grouped_, input of o_b
-  PositionLists chosen_;  ///< compressed rows that each row sees; none: all
+  MatmulRows q_latent_;    ///< input of q_b and the indexer's queries
+  MatmulRows out_latent_;  ///< grouped_, input of o_b
+  PositionLists chosen_;   ///< compressed rows that each row sees; none: all
   std::vector<const std::byte*> beside_;
   std::vector<int64_t> beside_end_;
   std::vector<float> router_logits_, expert_weights_;

@@ -46,7 +46,7 @@ void Deepseek4Model::join_streams_before(std::span<const KvSequence> sequences, 
     for (int64_t r = begin; r < end; ++r) {
       const auto row = static_cast<size_t>(r);
       const TensorView& table = weights_.embedding;
-      dequantize_row(table.type, table.row(tokens_[row]), pair.data(), d);
+      dequantize_row(table, tokens_[row], pair.data());
       rms_norm(pair.data(), d, weights.token_norm.data(), config_.rms_eps, 1, d, pair.data(), d);
       std::fill(before.begin(), before.end(), 0.0f);
       if (positions_[row] > 0) {
