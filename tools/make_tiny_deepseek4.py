@@ -12,7 +12,8 @@ architecture. Of some seeds that one is taken where no choice (of rows, of exper
 digits; the files in quantised formats, whose activations the engine rounds, leave no choice at all.
 
 deepseek4_mtp.block is the prediction block of deepseek4.gguf as a GGUF file of its own, without the
-name that would make it look like a whole model; its .rows are its logits, fed by the main model.
+name that would make it look like a whole model, and without the copies of embedding and head that
+published ones have; its .rows are its logits, fed by the main model.
 """
 import argparse
 import math
@@ -174,12 +175,13 @@ def add_keys(writer, spec, layers, ratios, predicting):
 def write_file(path, spec, seed, predicting=False):
     ratios = spec["ratios"]
     tensors = Tensors(np.random.default_rng(seed), spec)
-    tensors.ends()
     if not predicting:
+        tensors.ends()
         for n, ratio in enumerate(ratios):
             tensors.block(n, ratio, n < spec["hash_layers"])
     else:
         n, d = len(ratios), spec["d"]
+        tensors.site("output_hc", spec["streams"])
         tensors.block(n, 0, False)
         tensors.matrix(f"blk.{n}.nextn.eh_proj.weight", d, 2 * d)
         for name in ("enorm", "hnorm", "shared_head_norm"):
@@ -240,7 +242,7 @@ def main():
         if name == "deepseek4":
             block = args.out / "deepseek4_mtp.block"
             write_file(block, spec, seed + 5000, predicting=True)
-            predicted, _ = oracle.predict(oracle.GgufModel(block), ids[1:], state[:-1])
+            predicted, _ = oracle.predict(oracle.GgufModel(block), model, ids[1:], state[:-1])
             write_rows(args.out / "deepseek4_mtp.rows", ids, ROWS[:-1], predicted)
 
 

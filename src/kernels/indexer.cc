@@ -59,7 +59,7 @@ class Selection {
 
  private:
   int64_t seen_by(int64_t row) const {
-    return static_cast<int64_t>(rows_.positions[static_cast<size_t>(row)]) + 1;
+    return (static_cast<int64_t>(rows_.positions[static_cast<size_t>(row)]) + 1) / keys_.step;
   }
   int32_t sequence_index(int64_t row) const { return rows_.sequences[static_cast<size_t>(row)]; }
 

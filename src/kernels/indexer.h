@@ -40,14 +40,18 @@ struct IndexKeys {
   KvPool& kv;
   /// Bytes from KvPool::extra(page) to the layer's page_tokens records.
   int64_t offset = 0;
+  /// Positions per key; divides kKvBlock. DeepSeek V4 has one per 4, visible from the last of them
+  /// on: positions are indices of keys then, but for those of rows.
+  int64_t step = 1;
 
   std::byte* record(const IndexShape& shape, const KvSequence& sequence, int64_t position) const {
-    const PageId page = sequence.pages[static_cast<size_t>(position / kv.page_tokens())];
-    return kv.extra(page) + offset + position % kv.page_tokens() * shape.record_bytes();
+    const int64_t token = position * step;
+    const PageId page = sequence.pages[static_cast<size_t>(token / kv.page_tokens())];
+    return kv.extra(page) + offset + token % kv.page_tokens() / step * shape.record_bytes();
   }
 };
 
-/// Stores k (rows x d_index floats, packed) at the rows' positions.
+/// Stores k (rows x d_index floats, packed) at the rows' positions. REQUIRES: step 1.
 void index_write(const IndexKeys& keys, const IndexShape& shape, const AttentionRows& rows,
                  const float* k, ThreadPool& pool);
 

@@ -1,6 +1,6 @@
 #pragma once
-/// Records apart from the pool's own: vectors of d numbers (a multiple of 32 in F16) in the form of a key
-/// block with values_in_keys (kv_pool.h), kept in what is beside the keys. F32 or F16.
+/// Records apart from the pool's own: vectors of d numbers (a multiple of 32 in F16) in the form of
+/// a key block with values_in_keys (kv_pool.h), kept in what is beside the keys. F32 or F16.
 #include <cstdint>
 
 #include "kernels/kv_pool.h"

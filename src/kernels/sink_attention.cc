@@ -13,8 +13,10 @@ namespace {
 
 using cpu::kKeyTile;
 
-/// Heads that share the unpacking of a tile of rows.
-constexpr int64_t kHeadsPerPiece = 32;
+/// Heads that share the unpacking of a tile of rows: as many as are of use, or fewer where there
+/// are not enough rows for all workers.
+constexpr int64_t kHeadsPerPiece = 64;
+constexpr int64_t kHeadsOfFewRows = 16;
 
 /// Some heads of one row of the batch.
 struct Piece {
@@ -92,7 +94,7 @@ class SinkTiles {
     const KvSequence& pages = rows_.pages[static_cast<size_t>(rows_.sequences[r])];
     const int64_t position = rows_.positions[r];
     records_.clear();
-    for (int64_t p = std::max<int64_t>(0, position + 1 - what_.window); p <= position; ++p) {
+    for (int64_t p = std::max(what_.first, position + 1 - what_.window); p <= position; ++p) {
       records_.push_back(kv_.key_record(what_.layer, pages, p));
     }
     if (!what_.beside_end.empty()) {
@@ -139,11 +141,12 @@ void sink_attention(KvPool& kv, const SinkAttention& what, const AttentionRows& 
   CHECK(static_cast<int64_t>(what.sinks.size()) == n_heads);
   CHECK(what.beside_end.empty() || static_cast<int64_t>(what.beside_end.size()) == n);
   const cpu::Ops* ops = current_ops();
-  const int64_t per_row = (n_heads + kHeadsPerPiece - 1) / kHeadsPerPiece;
+  const int64_t heads = n >= 2 * pool.size() ? kHeadsPerPiece : kHeadsOfFewRows;
+  const int64_t per_row = (n_heads + heads - 1) / heads;
   pool.parallel_for(n * per_row, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t head = i % per_row * kHeadsPerPiece;
-      const Piece piece{i / per_row, head, std::min(kHeadsPerPiece, n_heads - head)};
+      const int64_t head = i % per_row * heads;
+      const Piece piece{i / per_row, head, std::min(heads, n_heads - head)};
       if (ops != nullptr) {
         SinkTiles(kv, what, rows, q, n_heads, out, *ops).run(piece);
         continue;

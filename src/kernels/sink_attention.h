@@ -14,6 +14,7 @@ namespace hadal {
 struct SinkAttention {
   int64_t layer = 0;   ///< of the pool
   int64_t window = 0;  ///< the last so many positions, the row's own included
+  int64_t first = 0;   ///< positions before this one are not there
   /// Records (kv_record.h) elsewhere: those of batch row r are beside[beside_end[r - 1]..
   /// beside_end[r]), from 0 for the first. `beside_end` may be empty: there are none.
   std::span<const std::byte* const> beside = {};
@@ -22,10 +23,11 @@ struct SinkAttention {
   float scale = 1.0f;
 };
 
-/// out[r, h] = sum_j p_j k_j over what row r attends, p_j = e^(q[r,h] . k_j * scale - m) / Z with Z =
-/// sum of the numerators + e^(sinks[h] - m) (the sink of 2309.17453 as a learned logit that has no
-/// value). q and out: rows x (n_heads * d_head), packed. The pool has values_in_keys, one KV head,
-/// F32 or F16, and a d_head that is a multiple of 32. A row's result does not depend on the others.
+/// out[r, h] = sum_j p_j k_j over what row r attends, p_j = e^(q[r,h] . k_j * scale - m) / Z with Z
+/// = sum of the numerators + e^(sinks[h] - m) (the sink of 2309.17453 as a learned logit that has
+/// no value). q and out: rows x (n_heads * d_head), packed. The pool has values_in_keys, one KV
+/// head, F32 or F16, and a d_head that is a multiple of 32. A row's result does not depend on the
+/// others.
 void sink_attention(KvPool& kv, const SinkAttention& what, const AttentionRows& rows,
                     const float* q, int64_t n_heads, float* out, ThreadPool& pool);
 

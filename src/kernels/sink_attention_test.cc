@@ -88,8 +88,8 @@ std::vector<float> attend(Fixture& f, std::vector<int32_t> positions, int64_t wi
 
 // Goal: every instruction set agrees with the reference: windows that are not full yet, windows
 // across blocks and pages, none to many rows beside them, head counts that fill no piece, both
-// types, one thread and several. Tolerance as in latent_attention_test: a score of width d is within
-// 3 d 2^-24, twice that is a weight's relative error; values are below 5.
+// types, one thread and several. Tolerance as in latent_attention_test: a score of width d is
+// within 3 d 2^-24, twice that is a weight's relative error; values are below 5.
 TEST(SinkAttention, MatchesReference) {
   const IsaScope restore;
   struct Case {
@@ -108,7 +108,8 @@ TEST(SinkAttention, MatchesReference) {
         force_isa(isa);
         const std::vector<float> got = attend(f, positions, c.window, c.n_heads, sinks, 1);
         for (size_t i = 0; i < got.size(); ++i) {
-          ASSERT_NEAR(got[i], want[i], tolerance) << isa_name(isa) << " width " << c.d << " at " << i;
+          ASSERT_NEAR(got[i], want[i], tolerance)
+              << isa_name(isa) << " width " << c.d << " at " << i;
         }
         EXPECT_EQ(attend(f, positions, c.window, c.n_heads, sinks, 3), got) << isa_name(isa);
       }
@@ -120,7 +121,10 @@ TEST(SinkAttention, MatchesReference) {
 // k * n e^s / (n e^s + e^sink), by hand with s = 0 because the query is zero.
 TEST(SinkAttention, SinkOnlyAddsToTheDenominator) {
   on_each_isa([] {
-    KvPool kv({.n_layers = 1, .n_kv_heads = 1, .d_head = 32, .type = KvType::kF32,
+    KvPool kv({.n_layers = 1,
+               .n_kv_heads = 1,
+               .d_head = 32,
+               .type = KvType::kF32,
                .values_in_keys = true},
               32, 1);
     const std::vector<PageId> pages = {0};
@@ -128,8 +132,8 @@ TEST(SinkAttention, SinkOnlyAddsToTheDenominator) {
     const std::vector<int32_t> positions = {0, 1, 2};
     const std::vector<int32_t> owners(3, 0);
     ThreadPool pool(1);
-    kv_write_latent(kv, 0, {positions, owners, {&sequence, 1}},
-                    std::vector<float>(96, 2.0f).data(), pool);
+    kv_write_latent(kv, 0, {positions, owners, {&sequence, 1}}, std::vector<float>(96, 2.0f).data(),
+                    pool);
     const std::vector<float> q(2 * 32, 0.0f);
     const std::vector<float> sinks = {0.0f, std::log(6.0f)};
     std::vector<float> out(64);

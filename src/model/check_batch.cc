@@ -10,8 +10,8 @@ namespace {
 Status check_row(const Batch& batch, size_t index, const KvPool& kv, int64_t n_vocab) {
   const BatchRow& row = batch.rows[index];
   if (row.token < 0 || row.token >= n_vocab) {
-    return Error{Code::kInvalidArgument, fmt::format("row {}: token {} is not in [0, {})", index,
-                                                     row.token, n_vocab)};
+    return Error{Code::kInvalidArgument,
+                 fmt::format("row {}: token {} is not in [0, {})", index, row.token, n_vocab)};
   }
   if (row.sequence < 0 || static_cast<size_t>(row.sequence) >= batch.sequences.size()) {
     return Error{Code::kInvalidArgument, fmt::format("row {}: sequence {} is not in [0, {})", index,

@@ -250,17 +250,17 @@ def forward(model, ids, report=None):
     return rms(x, t["output_norm.weight"], eps) @ t["output.weight"].T, state
 
 
-def predict(model, ids, state, report=None):
-    """The prediction block of a file of its own: `state` are the main model's streams at positions 0..n-1 and
-    `ids` the tokens at 1..n. Row p predicts the token at p + 2."""
+def predict(model, main, ids, state, report=None):
+    """The prediction block of a file of its own, with embedding and head of the main model: `state` are its streams
+    at positions 0..n-1 and `ids` the tokens at 1..n. Row p predicts the token at p + 2."""
     report = report or Report()
     t, eps = model.tensors, float(model.key("attention.layer_norm_rms_epsilon"))
     layer = model.key("block_count") - 1
     block = f"blk.{layer}.nextn."
-    embedding = rms(t["token_embd.weight"][np.asarray(ids)], t[block + "enorm.weight"], eps)
+    embedding = rms(main.tensors["token_embd.weight"][np.asarray(ids)], t[block + "enorm.weight"], eps)
     hidden = rms(state, t[block + "hnorm.weight"], eps)
     both = np.concatenate([np.repeat(embedding[:, None], state.shape[1], axis=1), hidden], axis=2)
     state = both @ t[block + "eh_proj.weight"].T
     state = run_block(model, layer, 0, state, ids, eps, report)
     x = HyperConnection(model, "output_hc", eps).head(state)
-    return rms(x, t[block + "shared_head_norm.weight"], eps) @ t["output.weight"].T, state
+    return rms(x, t[block + "shared_head_norm.weight"], eps) @ main.tensors["output.weight"].T, state

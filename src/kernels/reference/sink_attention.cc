@@ -14,7 +14,7 @@ void sink_attention_head(KvPool& kv, const SinkAttention& what, const AttentionR
   const int64_t position = rows.positions[r];
   const KvSequence& pages = rows.pages[static_cast<size_t>(rows.sequences[r])];
   std::vector<const std::byte*> seen;
-  for (int64_t p = std::max<int64_t>(0, position + 1 - what.window); p <= position; ++p) {
+  for (int64_t p = std::max(what.first, position + 1 - what.window); p <= position; ++p) {
     seen.push_back(kv.key_record(what.layer, pages, p));
   }
   if (!what.beside_end.empty()) {
@@ -31,7 +31,8 @@ void sink_attention_head(KvPool& kv, const SinkAttention& what, const AttentionR
   for (const std::byte* record : seen) {
     load_record(kv.layout().type, record, d, key.data());
     double dot = 0;
-    for (int64_t i = 0; i < d; ++i) dot += static_cast<double>(query[i]) * key[static_cast<size_t>(i)];
+    for (int64_t i = 0; i < d; ++i)
+      dot += static_cast<double>(query[i]) * key[static_cast<size_t>(i)];
     scores.push_back(dot * what.scale);
     top = std::max(top, scores.back());
   }

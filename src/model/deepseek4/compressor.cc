@@ -76,21 +76,21 @@ void make_row(KvPool& kv, const Compressor& c, const KvSequence& sequence, int64
   Mean mean(c.width);
   for (int64_t position = overlaps ? std::max<int64_t>(0, first - c.ratio) : first;
        position <= last; ++position) {
-    load_record(c.input_type, StateLayout::at(kv, sequence, c.parts.values, position),
-                c.channels(), values.data());
+    load_record(c.input_type, StateLayout::at(kv, sequence, c.parts.values, position), c.channels(),
+                values.data());
     load_record(c.input_type, StateLayout::at(kv, sequence, c.parts.gates, position), c.channels(),
                 gates.data());
     const int64_t half = overlaps && position >= first ? c.width : 0;
     mean.add(values.data() + half, gates.data() + half);
   }
-  std::vector<float> row(static_cast<size_t>(c.width));
+  const int64_t stored = (c.width + 31) / 32 * 32;
+  std::vector<float> row(static_cast<size_t>(stored), 0.0f);
   mean.finish(row.data());
   rms_norm(row.data(), c.width, c.norm.data(), c.rms_eps, 1, c.width, row.data(), c.width);
   const auto rotated = static_cast<int64_t>(2 * c.rope->frequency.size());
   const auto position = static_cast<int32_t>(first);
   rope(*c.rope, row.data() + c.width - rotated, c.width, 1, rotated, {&position, 1});
-  store_record(c.row_type, row.data(), c.width,
-               StateLayout::at(kv, sequence, c.parts.rows, last));
+  store_record(c.row_type, row.data(), stored, StateLayout::at(kv, sequence, c.parts.rows, last));
 }
 
 }  // namespace

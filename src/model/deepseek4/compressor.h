@@ -1,7 +1,7 @@
 #pragma once
-/// Compressed rows: a weighted mean of what each of `ratio` tokens gives, the weights a softmax over
-/// the tokens for each channel apart, normed and rotated as if at the first token's position. Rows
-/// of kSparseRatio overlap: each also takes the tokens of the window before, of which other
+/// Compressed rows: a weighted mean of what each of `ratio` tokens gives, the weights a softmax
+/// over the tokens for each channel apart, normed and rotated as if at the first token's position.
+/// Rows of kSparseRatio overlap: each also takes the tokens of the window before, of which other
 /// channels count.
 #include <cstdint>
 #include <span>
@@ -31,8 +31,8 @@ struct Compressor {
   static int64_t visible(int64_t position, int64_t ratio) { return (position + 1) / ratio; }
 };
 
-/// Keeps the rows' inputs (packed, channels() each; the bias is added to the gates here), then makes
-/// the compressed rows of the windows that end in this batch.
+/// Keeps the rows' inputs (packed, channels() each; the bias is added to the gates here), then
+/// makes the compressed rows of the windows that end in this batch.
 void compress(KvPool& kv, const Compressor& compressor, const AttentionRows& rows,
               const float* values, const float* gates, ThreadPool& pool);
 

@@ -31,8 +31,9 @@ Status read_shape(const GgufFile& file, const Keys& keys, Config& config) {
   const std::string last = fmt::format("blk.{}.nextn.eh_proj.weight", blocks - 1);
   config.n_layers = file.find_tensor(last) != nullptr ? blocks - predicting : blocks;
   if (config.n_layers == 0 || file.find_tensor("blk.0.attn_norm.weight") == nullptr) {
-    return Error{Code::kUnsupported, "the file has no first block: it may hold the prediction block "
-                                     "of a model alone",
+    return Error{Code::kUnsupported,
+                 "the file has no first block: it may hold the prediction block "
+                 "of a model alone",
                  "load the model's main file"};
   }
   TRY(config.n_ctx_train, keys.integer("context_length", 1, limits::kModelContext));
@@ -51,10 +52,9 @@ Status read_shape(const GgufFile& file, const Keys& keys, Config& config) {
   }
   const GgufValue* tokens = file.find("tokenizer.ggml.tokens");
   if (tokens != nullptr && tokens->count() != static_cast<uint64_t>(config.n_vocab)) {
-    return Error{Code::kCorrupt,
-                 fmt::format("key tokenizer.ggml.tokens has {} entries, but tensor "
-                             "token_embd.weight has {} rows",
-                             tokens->count(), config.n_vocab)};
+    return Error{Code::kCorrupt, fmt::format("key tokenizer.ggml.tokens has {} entries, but tensor "
+                                             "token_embd.weight has {} rows",
+                                             tokens->count(), config.n_vocab)};
   }
   return {};
 }
@@ -123,14 +123,14 @@ Status read_rope(const Keys& keys, Config& config) {
   TRY(plain.rope_theta, keys.positive_or("rope.freq_base", 10000.0f, 1e30));
   config.rope = make_rope_table(plain, {});
   ModelConfig scaled = plain;
-  TRY(scaled.rope_theta,
-      keys.positive_or("attention.compress_rope_freq_base", 160000.0f, 1e30));
+  TRY(scaled.rope_theta, keys.positive_or("attention.compress_rope_freq_base", 160000.0f, 1e30));
   TRY(const std::string_view type, keys.string_or("rope.scaling.type", "none"));
   if (type == "yarn") {
     scaled.rope_scaling = RopeScaling::kYarn;
     TRY(scaled.rope_factor, keys.positive_or("rope.scaling.factor", 1.0f, 1e6));
-    TRY(scaled.rope_original_context, keys.integer_or("rope.scaling.original_context_length",
-                                                      config.n_ctx_train, 1, limits::kModelContext));
+    TRY(scaled.rope_original_context,
+        keys.integer_or("rope.scaling.original_context_length", config.n_ctx_train, 1,
+                        limits::kModelContext));
     TRY(scaled.yarn_beta_fast, keys.positive_or("rope.scaling.yarn_beta_fast", 32.0f, 1e6));
     TRY(scaled.yarn_beta_slow, keys.positive_or("rope.scaling.yarn_beta_slow", 1.0f, 1e6));
     if (scaled.rope_theta <= 1) {
@@ -163,9 +163,9 @@ Status read_experts(const Keys& keys, Config& config) {
   TRY(config.n_hash_layers, keys.integer_or("hash_layer_count", 0, 0, limits::kModelLayers));
   TRY(const int64_t gating, keys.integer_or("expert_gating_func", kGatingSqrtSoftplus, 0, 1000));
   if (gating != kGatingSqrtSoftplus) {
-    return Error{Code::kUnsupported, fmt::format("key {} is {}, expected {} (sqrt of softplus)",
-                                                 keys.full("expert_gating_func"), gating,
-                                                 kGatingSqrtSoftplus)};
+    return Error{Code::kUnsupported,
+                 fmt::format("key {} is {}, expected {} (sqrt of softplus)",
+                             keys.full("expert_gating_func"), gating, kGatingSqrtSoftplus)};
   }
   TRY(config.expert_scale, keys.positive_or("expert_weights_scale", 1.0f, 1e6));
   TRY(config.normalise_experts, keys.boolean_or("expert_weights_norm", false));
@@ -193,6 +193,25 @@ Result<Config> Config::from_gguf(const GgufFile& file) {
   TRY_STATUS(read_hyper_connections(keys, config));
   TRY_STATUS(read_experts(keys, config));
   return config;
+}
+
+Result<int64_t> Config::prediction_block(const GgufFile& file) const {
+  const Keys keys(file, "deepseek4");
+  TRY(const std::optional<std::string_view> name, file.string("general.architecture"));
+  if (name != "deepseek4") {
+    return Error{Code::kInvalidArgument, "the prediction block belongs to another architecture"};
+  }
+  TRY(const int64_t blocks, keys.integer("block_count", 1, limits::kModelLayers));
+  // What tensors do not show must be said to be the same.
+  for (const auto& [key, value] :
+       {std::pair{"attention.sliding_window", window}, std::pair{"expert_used_count", n_used},
+        std::pair{"rope.dimension_count", rope_dims}}) {
+    if (keys.integer(key, value, value).ok()) continue;
+    return Error{Code::kInvalidArgument,
+                 fmt::format("key {} of the prediction block differs from that of the model, {}",
+                             keys.full(key), value)};
+  }
+  return blocks - 1;
 }
 
 RouterParams Config::router() const {

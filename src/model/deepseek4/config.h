@@ -52,6 +52,8 @@ struct Config {
   RopeTable compressed_rope;  ///< of the others, their compressed rows and indexer
 
   static Result<Config> from_gguf(const GgufFile& file);
+  /// Of the file that holds the prediction block of a model of this shape, and at which index.
+  Result<int64_t> prediction_block(const GgufFile& file) const;
 
   bool any_ratio(int64_t ratio) const;
   RouterParams router() const;

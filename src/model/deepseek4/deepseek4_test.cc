@@ -48,8 +48,8 @@ LoadedModel load(const std::string& name, KvType type = KvType::kF32, int thread
   LoadedModel out;
   out.file = std::make_unique<GgufFile>(GgufFile::open(kDirectory + name + ".gguf").value());
   out.pool = std::make_unique<ThreadPool>(threads);
-  auto model = Model::load(*out.file, {.kv_type = type, .activations = Activations::kInt16},
-                           *out.pool);
+  auto model =
+      Model::load(*out.file, {.kv_type = type, .activations = Activations::kInt16}, *out.pool);
   if (!model.ok()) std::fprintf(stderr, "%s\n", model.error().text().c_str());
   out.model = std::move(model).value();
   return out;
@@ -64,8 +64,8 @@ double max_difference(const std::string& name, KvType type) {
   double worst = 0;
   for (size_t i = 0; i < reference.logits.size(); ++i) {
     const int64_t row = reference.rows[i / static_cast<size_t>(reference.n_vocab)];
-    const auto at = static_cast<size_t>(row * reference.n_vocab) +
-                    i % static_cast<size_t>(reference.n_vocab);
+    const auto at =
+        static_cast<size_t>(row * reference.n_vocab) + i % static_cast<size_t>(reference.n_vocab);
     const double difference = std::abs(logits[at] - reference.logits[i]);
     if (std::isnan(difference)) return difference;
     worst = std::max(worst, difference);
@@ -73,10 +73,10 @@ double max_difference(const std::string& name, KvType type) {
   return worst;
 }
 
-// Goal: with float weights and keys, logits over 300 tokens (windows, both kinds of compressed rows,
-// fewer rows chosen than visible, hash routing, clamps) are those of the float64 reference, on every
-// instruction set. float32 has 6e-8 relative error per operation; logits range over -8 to 8 and the
-// streams are mixed 8 times.
+// Goal: with float weights and keys, logits over 300 tokens (windows, both kinds of compressed
+// rows, fewer rows chosen than visible, hash routing, clamps) are those of the float64 reference,
+// on every instruction set. float32 has 6e-8 relative error per operation; logits range over -8 to
+// 8 and the streams are mixed 8 times.
 TEST(Deepseek4, FloatWeightsMatchReference) {
   for (const Isa isa : available_isas()) {
     const IsaScope scope(isa);
@@ -218,8 +218,9 @@ TEST(Deepseek4, DroppedRowsLeaveNothingBehind) {
     const TokenId truth = tokens[static_cast<size_t>(p)];
     const auto wrong = static_cast<TokenId>((truth + 7) % 64);
     const std::vector<float> got = step(p, {truth, wrong, wrong, wrong, wrong});
-    EXPECT_TRUE(std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(vocab),
-                           whole.begin() + static_cast<std::ptrdiff_t>(p * static_cast<int32_t>(vocab))))
+    EXPECT_TRUE(
+        std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(vocab),
+                   whole.begin() + static_cast<std::ptrdiff_t>(p * static_cast<int32_t>(vocab))))
         << p;
   }
 }
@@ -233,6 +234,56 @@ TEST(Deepseek4, PageSizesDoNotMatter) {
     Runner runner(*m.model, 1, 300, KvType::kF32, page_tokens);
     results.push_back(runner.append({{0, tokens}}));
     EXPECT_EQ(results.back(), results.front()) << page_tokens;
+  }
+}
+
+// Goal: the prediction block's logits match the reference at every position: its keys and the
+// streams it joins come from forward(), in pieces of any size; and forward() gives the same bits
+// with it.
+TEST(Deepseek4, PredictionBlockMatchesReference) {
+  const Reference reference = read_reference("deepseek4_mtp");
+  const std::vector<TokenId> tokens = read_reference("deepseek4").tokens;
+  LoadedModel m = load("deepseek4");
+  const std::vector<float> without = in_pieces(*m.model, KvType::kF32, tokens, {300});
+  const GgufFile block = GgufFile::open(kDirectory + "deepseek4_mtp.block").value();
+  m.model = Model::load(*m.file,
+                        {.kv_type = KvType::kF32,
+                         .predict = true,
+                         .prediction_file = &block,
+                         .activations = Activations::kInt16},
+                        *m.pool)
+                .value();
+  ASSERT_TRUE(m.model->predicts());
+  for (const std::vector<size_t>& sizes : {std::vector<size_t>{300}, {7, 130, 16}}) {
+    Runner runner(*m.model, 1, 300, KvType::kF32);
+    std::vector<float> logits;
+    for (size_t begin = 0, piece = 0; begin < tokens.size(); ++piece) {
+      const size_t end = std::min(begin + sizes[std::min(piece, sizes.size() - 1)], tokens.size());
+      const std::vector<float> part =
+          runner.append({{0,
+                          {tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                           tokens.begin() + static_cast<std::ptrdiff_t>(end)}}});
+      logits.insert(logits.end(), part.begin(), part.end());
+      begin = end;
+    }
+    EXPECT_EQ(logits, without);
+    Batch batch;
+    batch.sequences.push_back({runner.pages(0)});
+    for (const int32_t row : reference.rows) {  // of the state; its row is the token behind it
+      batch.rows.push_back({tokens[static_cast<size_t>(row) + 1], row + 1, 0, true});
+    }
+    double worst = 0;
+    for (size_t r = 0; r < batch.rows.size(); ++r) {  // one by one: each overwrites a state
+      std::vector<float> got(static_cast<size_t>(reference.n_vocab));
+      Batch one{{batch.rows[batch.rows.size() - 1 - r]}, batch.sequences};
+      ASSERT_TRUE(m.model->predict(one, runner.kv(), got).ok());
+      const float* want = reference.logits.data() + (batch.rows.size() - 1 - r) * got.size();
+      for (size_t i = 0; i < got.size(); ++i) {
+        worst = std::max<double>(worst, std::abs(got[i] - want[i]));
+      }
+    }
+    std::printf("prediction block: max difference %.1e\n", worst);
+    EXPECT_LE(worst, 1e-4);
   }
 }
 
@@ -292,7 +343,7 @@ TEST(Deepseek4, HostileConfigsAreRefused) {
   number("attention.output_group_count", 3);
   number("attention.head_count", 0);
   number("attention.head_count_kv", 2);
-  number("attention.key_length", 40);
+  expect(Changed("deepseek4").set("deepseek4.attention.key_length", 40u), "value_length is 32");
   number("attention.value_length", 64);
   number("attention.indexer.top_k", 0);
   number("attention.indexer.key_length", 20);
@@ -305,7 +356,8 @@ TEST(Deepseek4, HostileConfigsAreRefused) {
   number("expert_gating_func", 2);
   number("hash_layer_count", 100000);
   // An array is its element type, its length and its elements: the second layer's ratio.
-  expect(Changed("deepseek4").set("deepseek4.attention.compress_ratios", 5, 4 + 4 + 8 + 4), "holds 5");
+  expect(Changed("deepseek4").set("deepseek4.attention.compress_ratios", 5, 4 + 4 + 8 + 4),
+         "holds 5");
   expect(Changed("deepseek4").rename("attention.compress_ratios", "attention.compress_ratioz"),
          "compress_ratios is missing");
   expect(Changed("deepseek4").set("deepseek4.block_count", 6u), "has 5 entries for 6 layers");

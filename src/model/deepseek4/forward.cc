@@ -6,21 +6,15 @@
 
 #include <fmt/format.h>
 
-#include "kernels/kv_record.h"
+#include "kernels/indexer.h"
 #include "kernels/latent_attention.h"
 #include "kernels/router.h"
 #include "model/check_batch.h"
 #include "model/deepseek4/deepseek4.h"
-#include "model/deepseek4/indexer.h"
 
 namespace hadal {
 namespace deepseek4 {
 namespace {
-
-constexpr int64_t kSliceRows = 512;
-
-/// Rows that one worker takes at a time in element-wise steps.
-constexpr int64_t kRowGrain = 4;
 
 void grow(std::vector<float>& buffer, int64_t rows, int64_t width) {
   const auto needed = static_cast<size_t>(rows * width);
@@ -34,12 +28,12 @@ Deepseek4Model::Deepseek4Model(Config config, Weights weights, KvType kv_type, T
       common_(config_.common()),
       weights_(std::move(weights)),
       kv_type_(kv_type),
-      state_(config_, kv_type),
+      state_(config_, kv_type, weights_.prediction.has_value()),
       pool_(pool),
       ones_(static_cast<size_t>(config_.d_head), 1.0f) {}
 
 KvLayout Deepseek4Model::kv_layout() const {
-  return {.n_layers = config_.n_layers,
+  return {.n_layers = config_.n_layers + (predicts() ? 1 : 0),
           .n_kv_heads = 1,
           .d_head = config_.d_head,
           .type = kv_type_,
@@ -47,24 +41,21 @@ KvLayout Deepseek4Model::kv_layout() const {
           .extra_bytes = state_.bytes_per_token()};
 }
 
-template <typename Body>
-void Deepseek4Model::each_row(Body&& body) {
-  if (n_rows_ <= kRowGrain) {
-    body(int64_t{0}, n_rows_);
-  } else {
-    pool_.parallel_for(n_rows_, kRowGrain, body);
-  }
-}
-
-Status Deepseek4Model::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
+Status Deepseek4Model::check(const Batch& batch, const KvPool& kv,
+                             std::span<const float> logits) const {
   TRY_STATUS(check_batch(batch, kv, kv_layout(), config_.n_vocab, logits.size()));
   if (kv.layout().type != kv_type_) {
     return Error{Code::kInvalidArgument, "the key/value pool has keys of another type"};
   }
+  return {};
+}
+
+Status Deepseek4Model::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
+  TRY_STATUS(check(batch, kv, logits));
   const std::span<const BatchRow> rows = batch.rows;
   float* out = logits.data();
   for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
-    const auto slice = rows.subspan(begin, std::min<size_t>(kSliceRows, rows.size() - begin));
+    const auto slice = rows.subspan(begin, std::min(kSliceRows, rows.size() - begin));
     forward_slice(slice, batch.sequences, kv, out);
     out += std::count_if(slice.begin(), slice.end(), [](auto& row) { return row.wants_logits; }) *
            config_.n_vocab;
@@ -76,22 +67,34 @@ void Deepseek4Model::forward_slice(std::span<const BatchRow> rows,
                                    std::span<const KvSequence> sequences, KvPool& kv,
                                    float* logits) {
   if (profile_ != nullptr) profile_->start();
-  embed(rows);
+  begin_rows(rows);
+  embed();
   lap(Op::kEmbed);
   for (int64_t index = 0; index < config_.n_layers; ++index) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
     project(layer, index);
     store(layer.attention, index, kv, sequences);
     // Nothing after what the last layer keeps reads the rows without logits.
-    if (index + 1 == config_.n_layers) keep_rows_with_logits(rows, layer.attention);
+    const bool last = index + 1 == config_.n_layers && !predicts();
+    if (last) keep_rows_with_logits(rows, &layer.attention);
     if (n_rows_ == 0) return;
-    attend(layer.attention, index, kv, sequences);
-    project_out(layer.attention);
-    leave();
-    experts(layer);
-    leave();
+    finish_layer(layer, index, kv, sequences);
   }
-  project_head(logits);
+  if (predicts()) {
+    keep_for_prediction(sequences, kv);
+    keep_rows_with_logits(rows, nullptr);
+    if (n_rows_ == 0) return;
+  }
+  project_head(weights_.head_site, weights_.output_norm, logits);
+}
+
+void Deepseek4Model::finish_layer(const LayerWeights& layer, int64_t index, KvPool& kv,
+                                  std::span<const KvSequence> sequences) {
+  attend(layer.attention, index, kv, sequences);
+  project_out(layer.attention);
+  leave();
+  experts(layer);
+  leave();
 }
 
 void Deepseek4Model::resize_buffers(int64_t rows) {
@@ -121,14 +124,18 @@ void Deepseek4Model::resize_buffers(int64_t rows) {
   grow(index_weights_, rows, config_.index_heads);
 }
 
-/// Every stream starts as the token's embedding.
-void Deepseek4Model::embed(std::span<const BatchRow> rows) {
+void Deepseek4Model::begin_rows(std::span<const BatchRow> rows) {
   resize_buffers(static_cast<int64_t>(rows.size()));
   for (size_t r = 0; r < rows.size(); ++r) {
     positions_[r] = rows[r].position;
     row_sequences_[r] = rows[r].sequence;
     tokens_[r] = rows[r].token;
   }
+  compute_turns();
+}
+
+/// Every stream starts as the token's embedding.
+void Deepseek4Model::embed() {
   const TensorView& table = weights_.embedding;
   each_row([&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -139,7 +146,6 @@ void Deepseek4Model::embed(std::span<const BatchRow> rows) {
       }
     }
   });
-  compute_turns();
 }
 
 void Deepseek4Model::compute_turns() {
@@ -270,8 +276,8 @@ void Deepseek4Model::store(const AttentionWeights& weights, int64_t index, KvPoo
   const AttentionRows rows = attention_rows(sequences);
   kv_write_latent(kv, index, rows, kv_.data(), pool_);
   if (weights.compressor) {
-    compress(kv, compressor(*weights.compressor, index), rows, values_.data(),
-             value_gates_.data(), pool_);
+    compress(kv, compressor(*weights.compressor, index), rows, values_.data(), value_gates_.data(),
+             pool_);
   }
   if (weights.indexer) {
     Compressor keys = compressor(weights.indexer->keys, index);
@@ -283,7 +289,7 @@ void Deepseek4Model::store(const AttentionWeights& weights, int64_t index, KvPoo
 }
 
 void Deepseek4Model::keep_rows_with_logits(std::span<const BatchRow> rows,
-                                           const AttentionWeights& weights) {
+                                           const AttentionWeights* before) {
   int64_t kept = 0;
   const auto move_row = [&](std::vector<float>& x, int64_t width, int64_t from) {
     std::copy_n(x.begin() + from * width, width, x.begin() + kept * width);
@@ -294,8 +300,8 @@ void Deepseek4Model::keep_rows_with_logits(std::span<const BatchRow> rows,
     const auto to = static_cast<size_t>(kept);
     if (r != kept) {
       move_row(streams_, stream_width(), r);
-      move_row(q_, q_width(), r);
-      if (weights.indexer) {
+      if (before != nullptr) move_row(q_, q_width(), r);
+      if (before != nullptr && before->indexer) {
         move_row(index_q_, index_width(), r);
         move_row(index_weights_, config_.index_heads, r);
       }
@@ -315,17 +321,17 @@ void Deepseek4Model::keep_rows_with_logits(std::span<const BatchRow> rows,
 }
 
 /// Where the compressed rows lie that each row sees, in their order.
-void Deepseek4Model::find_beside(int64_t index, KvPool& kv,
-                                 std::span<const KvSequence> sequences) {
+void Deepseek4Model::find_beside(int64_t index, KvPool& kv, std::span<const KvSequence> sequences) {
   const int64_t tokens = ratio(index);
   const Part& part = state_.layer(index).attention.rows;
   if (tokens == kSparseRatio) {
-    const Indexer indexer = {.keys = state_.layer(index).index.rows,
-                             .n_heads = config_.index_heads,
-                             .dim = config_.index_dim,
-                             .top_k = config_.index_top_k};
-    choose_rows(kv, indexer, attention_rows(sequences), index_q_.data(), index_weights_.data(),
-                chosen_, pool_);
+    const IndexShape shape = {.n_heads = config_.index_heads,
+                              .d_index = config_.index_dim,
+                              .top_k = config_.index_top_k,
+                              .type = KvType::kF32};
+    const int64_t offset = kv.page_tokens() * state_.layer(index).index.rows.offset;
+    index_select({.kv = kv, .offset = offset, .step = tokens}, shape, attention_rows(sequences),
+                 index_q_.data(), index_weights_.data(), chosen_, pool_);
   }
   beside_.clear();
   beside_end_.clear();
@@ -334,12 +340,11 @@ void Deepseek4Model::find_beside(int64_t index, KvPool& kv,
     const auto add = [&](int64_t row) {
       beside_.push_back(StateLayout::at(kv, sequence, part, (row + 1) * tokens - 1));
     };
-    if (tokens == kSparseRatio) {
-      for (const int32_t row : chosen_[r]) add(row);
-    } else {
-      const int64_t visible = Compressor::visible(positions_[r], tokens);
-      for (int64_t row = 0; row < visible; ++row) add(row);
-    }
+    const auto chosen =
+        tokens == kSparseRatio ? chosen_.of(static_cast<int64_t>(r)) : std::span<const int32_t>();
+    for (const int32_t row : chosen) add(row);
+    const int64_t visible = Compressor::visible(positions_[r], tokens);
+    for (int64_t row = 0; row < visible && chosen.empty(); ++row) add(row);
     beside_end_.push_back(static_cast<int64_t>(beside_.size()));
   }
 }
@@ -349,6 +354,7 @@ void Deepseek4Model::attend(const AttentionWeights& weights, int64_t index, KvPo
                             std::span<const KvSequence> sequences) {
   SinkAttention what = {.layer = index,
                         .window = config_.window,
+                        .first = index == config_.n_layers ? 1 : 0,  // no state before position 0
                         .sinks = weights.sinks,
                         .scale = common_.attention_scale};
   if (ratio(index) > 0) {
@@ -356,8 +362,8 @@ void Deepseek4Model::attend(const AttentionWeights& weights, int64_t index, KvPo
     what.beside = beside_;
     what.beside_end = beside_end_;
   }
-  sink_attention(kv, what, attention_rows(sequences), q_.data(), config_.n_heads,
-                 attended_.data(), pool_);
+  sink_attention(kv, what, attention_rows(sequences), q_.data(), config_.n_heads, attended_.data(),
+                 pool_);
   each_row([&](int64_t begin, int64_t end) {
     rope(turns(index).back, {begin, end}, attended_.data() + config_.d_head - config_.rope_dims,
          q_width(), config_.n_heads, config_.d_head);
@@ -405,9 +411,9 @@ void Deepseek4Model::experts(const LayerWeights& layer) {
   lap_experts(moe);
 }
 
-void Deepseek4Model::project_head(float* logits) {
+void Deepseek4Model::project_head(const Site& site, const std::vector<float>& norm, float* logits) {
   const Weight* const readers[] = {&weights_.head};
-  enter(weights_.head_site, weights_.output_norm, readers);
+  enter(site, norm, readers);
   const MatmulTask tasks[] = {
       {.weight = &weights_.head, .out = logits, .out_stride = weights_.head.rows()}};
   matmul(normed_, tasks, pool_, workspace_);
@@ -501,6 +507,20 @@ Deepseek4Model::Totals Deepseek4Model::totals() const {
 
 uint64_t Deepseek4Model::weight_bytes_per_token() const {
   return totals().bytes + weights_.embedding.row_bytes();
+}
+
+uint64_t Deepseek4Model::prediction_bytes_per_token() const {
+  if (!predicts()) return 0;
+  const PredictionWeights& weights = *weights_.prediction;
+  Totals out;
+  out.add(weights.join);
+  out.add(weights.layer.attention_site.fn);
+  out.add(weights.layer.attention);
+  out.add(weights.layer.experts_site.fn);
+  out.add(*weights.layer.experts, static_cast<uint64_t>(config_.n_used));
+  out.add(weights.head_site.fn);
+  out.add(weights_.head);
+  return out.bytes;
 }
 
 uint64_t Deepseek4Model::macs_per_token() const {

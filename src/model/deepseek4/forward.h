@@ -2,8 +2,8 @@
 /// The forward pass of DeepSeek V4. Symbols: X are a token's residual streams, h a block's normed
 /// input, y its output; rows are tokens of any number of sequences.
 ///
-///   for each layer:  X = leave(X, attention(norm(enter(X))));  X = leave(X, experts(norm(enter(X))))
-///   logits = head(norm(enter(X)))
+///   for each layer:  X = leave(X, attention(norm(enter(X))));  X = leave(X,
+///   experts(norm(enter(X)))) logits = head(norm(enter(X)))
 ///
 /// Big batches go through in slices of kSliceRows rows: a row sees only rows before it, so slices
 /// change nothing but the memory needed.
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/latent_attention.h"
 #include "kernels/matmul_heads.h"
 #include "kernels/moe.h"
 #include "kernels/sink_attention.h"
@@ -34,12 +35,18 @@ class Deepseek4Model final : public Model {
   KvLayout kv_layout() const override;
   std::span<const PackedPart> packed_parts() const override { return weights_.packed; }
   uint64_t weight_bytes_per_token() const override;
-  uint64_t prediction_bytes_per_token() const override { return 0; }
+  uint64_t prediction_bytes_per_token() const override;
   uint64_t macs_per_token() const override;
   Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;
+  bool predicts() const override { return weights_.prediction.has_value(); }
+  Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
 
  private:
+  static constexpr size_t kSliceRows = 512;
+  /// Rows that one worker takes at a time in element-wise steps.
+  static constexpr int64_t kRowGrain = 4;
+
   /// cos and sin of the rows, and of the way back.
   struct Turns {
     RopeAngles there;
@@ -49,10 +56,24 @@ class Deepseek4Model final : public Model {
   void forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
                      KvPool& kv, float* logits);
   void resize_buffers(int64_t rows);
-  void embed(std::span<const BatchRow> rows);
+  void begin_rows(std::span<const BatchRow> rows);
+  void embed();
   void compute_turns();
-  void keep_rows_with_logits(std::span<const BatchRow> rows, const AttentionWeights& weights);
-  void project_head(float* logits);
+  /// `before`: the attention between whose two halves this happens; null: behind all layers.
+  void keep_rows_with_logits(std::span<const BatchRow> rows, const AttentionWeights* before);
+  void project_head(const Site& site, const std::vector<float>& norm, float* logits);
+
+  // predict.cc
+  void predict_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
+                     KvPool& kv, float* logits);
+  /// What forward() does for predict(): the rows' streams, and their keys in the prediction block.
+  void keep_for_prediction(std::span<const KvSequence> sequences, KvPool& kv);
+  void store_streams(std::span<const KvSequence> sequences, KvPool& kv);
+  void join_streams_before(std::span<const KvSequence> sequences, KvPool& kv);
+
+  /// The layer's attention and experts, behind project() and store().
+  void finish_layer(const LayerWeights& layer, int64_t index, KvPool& kv,
+                    std::span<const KvSequence> sequences);
 
   /// normed_ = norm(enter(X)) for `readers`; the gates are kept for leave().
   void enter(const Site& site, const std::vector<float>& norm,
@@ -70,7 +91,11 @@ class Deepseek4Model final : public Model {
   void project_out(const AttentionWeights& weights);
   void experts(const LayerWeights& layer);
 
-  int64_t ratio(int64_t index) const { return config_.ratios[static_cast<size_t>(index)]; }
+  Status check(const Batch& batch, const KvPool& kv, std::span<const float> logits) const;
+  /// The prediction block, behind the others, has none.
+  int64_t ratio(int64_t index) const {
+    return index < config_.n_layers ? config_.ratios[static_cast<size_t>(index)] : 0;
+  }
   Turns& turns(int64_t index) { return ratio(index) > 0 ? compressed_turns_ : plain_turns_; }
   const RopeTable& rope_table(int64_t index) const {
     return ratio(index) > 0 ? config_.compressed_rope : config_.rope;
@@ -88,7 +113,13 @@ class Deepseek4Model final : public Model {
   }
   /// Calls body(begin, end) over the rows, on several workers when there are many.
   template <typename Body>
-  void each_row(Body&& body);
+  void each_row(Body&& body) {
+    if (n_rows_ <= kRowGrain) {
+      body(int64_t{0}, n_rows_);
+    } else {
+      pool_.parallel_for(n_rows_, kRowGrain, body);
+    }
+  }
   /// With a profile: the op that ends here, and what it read and multiplied.
   void lap(Op op, std::span<const MatmulTask> tasks = {});
   void lap_experts(const MoeWeights& moe);
@@ -114,6 +145,8 @@ class Deepseek4Model final : public Model {
   std::vector<TokenId> tokens_;
   Turns plain_turns_, compressed_turns_;
   std::vector<float> streams_;      ///< X
+  std::vector<float> joined_;       ///< X of the prediction block, while forward() keeps its keys
+  MatmulRows pairs_;                ///< [token | stream before], a row per stream
   std::vector<float> mix_;          ///< what gates are made of
   std::vector<StreamGates> gates_;  ///< of the site in work
   std::vector<float> y_;            ///< a block's output
@@ -122,9 +155,9 @@ class Deepseek4Model final : public Model {
   std::vector<float> values_, value_gates_;      ///< a compressor's inputs
   std::vector<float> index_keys_, index_gates_;  ///< the indexer's compressor's
   std::vector<float> index_q_, index_weights_;
-  MatmulRows q_latent_;     ///< input of q_b and the indexer's queries
-  MatmulRows out_latent_;   ///< grouped_, input of o_b
-  std::vector<std::vector<int32_t>> chosen_;  ///< compressed rows that each row sees
+  MatmulRows q_latent_;    ///< input of q_b and the indexer's queries
+  MatmulRows out_latent_;  ///< grouped_, input of o_b
+  PositionLists chosen_;   ///< compressed rows that each row sees; none: all
   std::vector<const std::byte*> beside_;
   std::vector<int64_t> beside_end_;
   std::vector<float> router_logits_, expert_weights_;

@@ -7,7 +7,7 @@
 
 namespace hadal::deepseek4 {
 
-StateLayout::StateLayout(const Config& config, KvType type) {
+StateLayout::StateLayout(const Config& config, KvType type, bool predicts) {
   const int64_t row = record_bytes(type, config.d_head);
   for (const int64_t ratio : config.ratios) {
     LayerState layer;
@@ -17,11 +17,14 @@ StateLayout::StateLayout(const Config& config, KvType type) {
     }
     if (ratio == kSparseRatio) {
       const int64_t input = record_bytes(type, 2 * config.index_dim);
-      const int64_t key = record_bytes(KvType::kF32, config.index_dim);
+      const int64_t key = record_bytes(KvType::kF32, (config.index_dim + 31) / 32 * 32);
       layer.index = {add(input, 1), add(input, 1), add(key, ratio)};
     }
     layers_.push_back(layer);
   }
+  if (!predicts) return;
+  layers_.emplace_back();
+  streams_ = add(record_bytes(type, config.n_streams * config.d_model), 1);
 }
 
 /// A page has a multiple of kKvBlock tokens, so one entry per kKvBlock tokens is enough where an

@@ -33,10 +33,12 @@ struct LayerState {
 class StateLayout {
  public:
   /// Inputs and rows are stored as `type`, keys of the indexer as floats: they are read often and
-  /// are few.
-  StateLayout(const Config& config, KvType type);
+  /// are few. `predicts`: there is one more layer, and all streams of a token are kept for it.
+  StateLayout(const Config& config, KvType type, bool predicts);
 
   const LayerState& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  /// A token's streams behind the last layer.
+  const Part& streams() const { return streams_; }
   /// Of KvLayout::extra_bytes.
   int64_t bytes_per_token() const { return bytes_; }
 
@@ -51,6 +53,7 @@ class StateLayout {
   Part add(int64_t bytes, int64_t step);
 
   std::vector<LayerState> layers_;
+  Part streams_;
   int64_t bytes_ = 0;
 };
 

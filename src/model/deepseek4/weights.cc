@@ -28,8 +28,7 @@ Activations usual_activations(const Config& config) {
 /// `outputs`: how many gates there are.
 Result<Site> bind_site(Binder& binder, const Config& config, const std::string& name,
                        int64_t outputs, int64_t scales) {
-  TRY(Weight fn,
-      binder.exact(name + "_fn.weight", config.n_streams * config.d_model, outputs));
+  TRY(Weight fn, binder.exact(name + "_fn.weight", config.n_streams * config.d_model, outputs));
   TRY(std::vector<float> base, binder.vector(name + "_base.weight", outputs));
   TRY(std::vector<float> scale, binder.vector(name + "_scale.weight", scales));
   return Site{std::move(fn), std::move(base), std::move(scale)};
@@ -49,9 +48,9 @@ Result<CompressorWeights> bind_compressor(Binder& binder, const Config& config,
 Result<IndexerWeights> bind_indexer(Binder& binder, const Config& config,
                                     const std::string& block) {
   TRY(Weight queries, binder.weight(block + "indexer.attn_q_b.weight", config.q_lora_rank,
-                                     config.index_heads * config.index_dim, Activations::kInt16));
+                                    config.index_heads * config.index_dim, Activations::kInt16));
   TRY(Weight head_weights, binder.weight(block + "indexer.proj.weight", config.d_model,
-                                          config.index_heads, Activations::kInt16));
+                                         config.index_heads, Activations::kInt16));
   TRY(CompressorWeights keys, bind_compressor(binder, config, block + "indexer_compressor",
                                               config.index_dim, kSparseRatio));
   return IndexerWeights{std::move(queries), std::move(head_weights), std::move(keys)};
@@ -67,14 +66,12 @@ Result<AttentionWeights> bind_attention(Binder& binder, const Config& config,
   TRY(Weight q_a, binder.weight(block + "attn_q_a.weight", d, config.q_lora_rank, activations));
   TRY(std::vector<float> q_a_norm,
       binder.vector(block + "attn_q_a_norm.weight", config.q_lora_rank));
-  TRY(Weight q_b,
-      binder.weight(block + "attn_q_b.weight", config.q_lora_rank, width, activations));
-  TRY(Weight kv,
-      binder.weight(block + "attn_kv.weight", d, config.d_head, Activations::kInt16));
+  TRY(Weight q_b, binder.weight(block + "attn_q_b.weight", config.q_lora_rank, width, activations));
+  TRY(Weight kv, binder.weight(block + "attn_kv.weight", d, config.d_head, Activations::kInt16));
   TRY(std::vector<float> kv_norm, binder.vector(block + "attn_kv_a_norm.weight", config.d_head));
   TRY(std::vector<float> sinks, binder.vector(block + "attn_sinks.weight", config.n_heads));
-  TRY(const TensorView* grouped, binder.find(block + "attn_output_a.weight",
-                                              width / config.o_groups, config.o_groups * rank));
+  TRY(const TensorView* grouped,
+      binder.find(block + "attn_output_a.weight", width / config.o_groups, config.o_groups * rank));
   std::vector<Weight> o_a;
   for (int64_t g = 0; g < config.o_groups; ++g) {
     TRY(Weight group, binder.slice(*grouped, g * rank, rank, activations));
@@ -82,12 +79,20 @@ Result<AttentionWeights> bind_attention(Binder& binder, const Config& config,
   }
   TRY(Weight o_b,
       binder.weight(block + "attn_output_b.weight", config.o_groups * rank, d, activations));
-  AttentionWeights out{std::move(norm),    std::move(q_a),   std::move(q_a_norm), std::move(q_b),
-                       std::move(kv),      std::move(kv_norm), std::move(sinks), std::move(o_a),
-                       std::move(o_b),     {},               {}};
+  AttentionWeights out{std::move(norm),
+                       std::move(q_a),
+                       std::move(q_a_norm),
+                       std::move(q_b),
+                       std::move(kv),
+                       std::move(kv_norm),
+                       std::move(sinks),
+                       std::move(o_a),
+                       std::move(o_b),
+                       {},
+                       {}};
   if (ratio > 0) {
-    TRY(CompressorWeights compressor, bind_compressor(binder, config, block + "attn_compressor",
-                                                      config.d_head, ratio));
+    TRY(CompressorWeights compressor,
+        bind_compressor(binder, config, block + "attn_compressor", config.d_head, ratio));
     out.compressor = std::move(compressor);
   }
   if (ratio == kSparseRatio) {
@@ -103,9 +108,8 @@ Result<std::vector<int32_t>> bind_table(Binder& binder, const Config& config,
   TRY(const TensorView* tensor, binder.find(name, config.n_used, config.n_vocab));
   const size_t bytes = tensor->type == DType::kI64 ? 8 : 4;
   if (tensor->type != DType::kI32 && tensor->type != DType::kI64) {
-    return Error{Code::kUnsupported,
-                 fmt::format("tensor {} has type {}, expected I32 or I64", name,
-                             dtype_info(tensor->type).name)};
+    return Error{Code::kUnsupported, fmt::format("tensor {} has type {}, expected I32 or I64", name,
+                                                 dtype_info(tensor->type).name)};
   }
   std::vector<int32_t> out(static_cast<size_t>(tensor->elements()));
   for (size_t i = 0; i < out.size(); ++i) {
@@ -130,8 +134,7 @@ Result<std::vector<int32_t>> bind_table(Binder& binder, const Config& config,
 Result<std::unique_ptr<MoeWeights>> bind_experts(Binder& binder, const Config& config,
                                                  const std::string& block, int64_t index,
                                                  Activations activations) {
-  TRY(std::unique_ptr<MoeWeights> out,
-      bind_moe(binder, config.common(), block, activations));
+  TRY(std::unique_ptr<MoeWeights> out, bind_moe(binder, config.common(), block, activations));
   if (index >= config.n_hash_layers && out->bias.empty()) {
     return Error{Code::kCorrupt, fmt::format("tensor {}exp_probs_b.bias is missing", block)};
   }
@@ -153,8 +156,7 @@ Result<LayerWeights> bind_layer(Binder& binder, const Config& config, int64_t in
   TRY(AttentionWeights attention, bind_attention(binder, config, block, ratio, activations));
   TRY(Site experts_site, bind_site(binder, config, block + "hc_ffn", gates, 3));
   TRY(std::vector<float> ffn_norm, binder.vector(block + "ffn_norm.weight", config.d_model));
-  TRY(std::unique_ptr<MoeWeights> experts,
-      bind_experts(binder, config, block, index, activations));
+  TRY(std::unique_ptr<MoeWeights> experts, bind_experts(binder, config, block, index, activations));
   std::vector<int32_t> table;
   if (index < config.n_hash_layers) {
     TRY(table, bind_table(binder, config, block + "ffn_gate_tid2eid.weight"));
@@ -164,6 +166,36 @@ Result<LayerWeights> bind_layer(Binder& binder, const Config& config, int64_t in
 }
 
 }  // namespace
+
+/// Embedding and head are copies of the model's own, which are used.
+Result<PredictionWeights> Weights::bind_prediction(const GgufFile& file, const Config& config,
+                                                   const LoadOptions& options, ThreadPool& pool) {
+  TRY(const int64_t index, config.prediction_block(file));
+  if (config.n_streams * config.d_model % 32 != 0) {  // whole blocks, as records have them
+    return Error{Code::kUnsupported, "a token's streams are no multiple of 32 numbers"};
+  }
+  LoadOptions apart = options;
+  apart.packed = nullptr;
+  apart.progress = nullptr;
+  Binder binder(file, apart, pool);
+  // The block is an ordinary one that sees its window alone and is not routed by a table.
+  Config as_layer = config;
+  as_layer.n_hash_layers = 0;
+  as_layer.ratios.assign(static_cast<size_t>(index) + 1, 0);
+  as_layer.clamp.resize(static_cast<size_t>(index) + 1, config.clamp.back());
+  as_layer.clamp_shared.resize(static_cast<size_t>(index) + 1, config.clamp_shared.back());
+  const std::string block = fmt::format("blk.{}.nextn.", index);
+  const int64_t d = config.d_model;
+  TRY(std::vector<float> token_norm, binder.vector(block + "enorm.weight", d));
+  TRY(std::vector<float> state_norm, binder.vector(block + "hnorm.weight", d));
+  TRY(Weight join, binder.weight(block + "eh_proj.weight", 2 * d, d, Activations::kInt16));
+  TRY(LayerWeights layer, bind_layer(binder, as_layer, index, Activations::kInt16));
+  TRY(Site head_site, bind_site(binder, config, "output_hc", config.n_streams, 1));
+  TRY(std::vector<float> output_norm, binder.vector(block + "shared_head_norm.weight", d));
+  return PredictionWeights{std::move(token_norm), std::move(state_norm), std::move(join),
+                           std::move(layer),      std::move(head_site),  std::move(output_norm),
+                           binder.take_derived()};
+}
 
 Result<Weights> Weights::bind(const GgufFile& file, const Config& config,
                               const LoadOptions& options, ThreadPool& pool) {
@@ -181,18 +213,16 @@ Result<Weights> Weights::bind(const GgufFile& file, const Config& config,
         bind_layer(binder, config, index, last ? Activations::kInt16 : activations));
     layers.push_back(std::move(layer));
   }
-  const std::string head_name =
-      binder.has("output.weight") ? "output.weight" : "token_embd.weight";
-  TRY(Weight head,
-      binder.weight(head_name, config.d_model, config.n_vocab, Activations::kInt16));
+  const std::string head_name = binder.has("output.weight") ? "output.weight" : "token_embd.weight";
+  TRY(Weight head, binder.weight(head_name, config.d_model, config.n_vocab, Activations::kInt16));
   binder.finished();
-  return Weights{*embedding,
-                 std::move(layers),
-                 std::move(head_site),
-                 std::move(output_norm),
-                 std::move(head),
-                 binder.take_packed(),
-                 binder.take_derived()};
+  std::optional<PredictionWeights> prediction;
+  if (options.predict && options.prediction_file != nullptr) {
+    TRY(prediction, bind_prediction(*options.prediction_file, config, options, pool));
+  }
+  return Weights{
+      *embedding,      std::move(layers),     std::move(head_site), std::move(output_norm),
+      std::move(head), std::move(prediction), binder.take_packed(), binder.take_derived()};
 }
 
 }  // namespace hadal::deepseek4

@@ -60,18 +60,34 @@ struct LayerWeights {
   std::vector<int32_t> expert_table;  ///< n_vocab x n_used in hash-routed layers, else empty
 };
 
+/// The block that predicts one token more (2412.19437, 2.2), with all streams as its state.
+struct PredictionWeights {
+  std::vector<float> token_norm;
+  std::vector<float> state_norm;
+  Weight join;  ///< 2 d_model -> d_model, the token's half first
+  LayerWeights layer;
+  Site head_site;
+  std::vector<float> output_norm;
+  std::vector<std::vector<std::byte>> derived;
+};
+
 struct Weights {
   TensorView embedding;  ///< rows are decoded one token at a time
   std::vector<LayerWeights> layers;
   Site head_site;
   std::vector<float> output_norm;
   Weight head;
-  std::vector<PackedPart> packed;
+  std::optional<PredictionWeights> prediction;
+  std::vector<PackedPart> packed;               ///< without the prediction block's
   std::vector<std::vector<std::byte>> derived;  ///< matrices that the file has in another form
 
   /// Errors name the tensor that is missing or wrong. The result borrows from `file`.
   static Result<Weights> bind(const GgufFile& file, const Config& config,
                               const LoadOptions& options, ThreadPool& pool);
+
+ private:
+  static Result<PredictionWeights> bind_prediction(const GgufFile& file, const Config& config,
+                                                   const LoadOptions& options, ThreadPool& pool);
 };
 
 }  // namespace hadal::deepseek4
