@@ -8,8 +8,8 @@ from the weights of NAME.gguf, so that both must give the same logits (NAME.ref)
 here, with NAME/logits.ref in the format of make_tiny_models.py: FP8 weights with F32 and with UE8M0
 scales of 128 x 128 blocks, partial ones at the edges, beside logits of transformers on the decoded
 weights; and DeepSeek V4 in the names and types that it is published in (FP4 experts too), beside
-logits of the numpy oracle. The prediction layer of deepseek_v3, which transformers drops, is added
-with the names that DeepSeek publishes.
+logits of the numpy oracle. The prediction layers of deepseek_v3 and deepseek_v32, which
+transformers drops, are added with the names that DeepSeek publishes.
 """
 import argparse
 import json
@@ -41,7 +41,8 @@ DENSE = {"llama_gqa_tied": (torch.float32, None), "llama_rope_freqs": (torch.flo
          "llama_linear_bias": (torch.float32, None), "llama_f16": (torch.float16, None),
          "qwen2_bias": (torch.float32, None), "qwen3_yarn": (torch.float32, 50_000),
          "qwen3_bf16": (torch.bfloat16, None)}
-LATENT = {"deepseek_v2_lite": None, "deepseek_v2": None, "deepseek_v3": 150_000}
+LATENT = {"deepseek_v2_lite": None, "deepseek_v2": None, "deepseek_v3": 150_000,
+          "deepseek_v32": 150_000}
 
 
 def save(net, path, shard_bytes):
@@ -116,7 +117,7 @@ def write_latent(out, name, shard_bytes):
     save(latent_network(model), out / name, shard_bytes)
     config_path = out / name / "config.json"
     config = json.loads(config_path.read_text())
-    config.update({"topk_method": "noaux_tc", "scoring_func": "sigmoid"} if name == "deepseek_v3" else {})
+    config.update({"topk_method": "noaux_tc", "scoring_func": "sigmoid"} if "v3" in name else {})
     if model.key("nextn_predict_layers", 0):
         config["num_nextn_predict_layers"] = 1
         add_tensors(out / name, prediction_layer(model))

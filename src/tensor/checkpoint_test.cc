@@ -262,7 +262,8 @@ TEST(Checkpoint, VocabularyBecomesKeys) {
   directory.write("tokenizer.json", kTokenizer);
   directory.write("tokenizer_config.json",
                   R"({"bos_token":{"content":"<s>"},"eos_token":"<|user|>","add_bos_token":true,
-                      "chat_template":[{"name":"tool","template":"x"},{"name":"default","template":"y"}]})");
+                      "chat_template":[{"name":"tool","template":"x"},
+                                       {"name":"default","template":"y"}]})");
   directory.write("generation_config.json",
                   R"({"do_sample":true,"temperature":0.6,"top_p":0.95,"eos_token_id":[6,5]})");
   const auto opened = GgufFile::open(directory.path());
