@@ -206,7 +206,7 @@ def test_quality_of_real_model():
     matrix = DIR / "smollm2.imatrix"
     calibration = DIR / "calibration.txt"
     calibration.write_text((ROOT / "docs/ARCHITECTURE.md").read_text() + (ROOT / "docs/API.md").read_text())
-    assert hadal("imatrix", "--model", source, "--file", calibration, "--output", matrix, "--chunks", "12").code == 0
+    assert hadal("imatrix", "--model", source, "--file", calibration, "--output", matrix, "--chunks", "6").code == 0
     made = []
     for name, recipe, extra in (("q8", "Q8_0", ()), ("q4", "Q4_K_M", ()), ("q2", "Q2_K", ()),
                                 ("q2i", "Q2_K", ("--imatrix", matrix))):
@@ -215,8 +215,9 @@ def test_quality_of_real_model():
     found = one_object(hadal("eval", "report", "--models", ",".join(map(str, made)), "--reference", source, "--file", TEXT,
                              "--no-speed", "--json", "--kv-type", "f32", "--activations", "int16"))
     kld = [model["mean_kld"] for model in found["models"]]
-    assert kld[0] < 0.0008 and kld[1] < 0.008, kld
-    assert kld[3] < kld[2], kld
+    # About twice what was measured (docs/QUANTISE.md): a worse search, a wrong recipe or a wrong bit shows.
+    assert kld[0] < 0.0025 and kld[1] < 0.08, kld
+    assert kld[3] < 0.9 * kld[2], kld
 
 
 if __name__ == "__main__":
