@@ -79,7 +79,7 @@ TEST(Observer, SeesProducts) {
   workspace.set_observer(nullptr);
   gated.keep_floats(false);
   gated.reset(3, down_reader);
-  if (current_ops() != nullptr) {
+  if (current_isa() != Isa::kReference) {
     EXPECT_EQ(gated.floats(0), nullptr);
   }
   matmul_silu_mul(x, tasks[0], tasks[1], gated, pool, workspace);
@@ -89,7 +89,7 @@ TEST(Observer, SeesProducts) {
 // Goal: an expert reports the rows that were sent to it and no others; the shared one all.
 TEST(Observer, SeesExperts) {
   ThreadPool pool(2);
-  if (current_ops() == nullptr) GTEST_SKIP() << "the reference twin reports no experts";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "the reference twin reports no experts";
   std::vector<Matrix> matrices;
   matrices.reserve(9);
   for (uint8_t i = 0; i < 9; ++i) matrices.emplace_back(i, pool);

@@ -41,6 +41,14 @@ class Deepseek4Model final : public Model {
   bool predicts() const override { return weights_.prediction.has_value(); }
   Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
+  Status set_observer(MatmulObserver* observer) override {
+    workspace_.set_observer(observer);
+    moe_workspace_.set_observer(observer);
+    for (MatmulRows* rows : {&pairs_, &normed_, &q_latent_, &out_latent_}) {
+      rows->keep_floats(observer != nullptr);
+    }
+    return {};
+  }
 
  private:
   static constexpr size_t kSliceRows = 512;

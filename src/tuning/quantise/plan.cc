@@ -186,7 +186,8 @@ class Planner {
     }
     TRY(planned.tensor.type, type_for(planned));
     const DType source_type = planned.parts.front()->type;
-    if (planned.tensor.type != source_type && !is_float(source_type) && !is_foreign(source_type)) {
+    if (planned.tensor.type != source_type && dtype_info(source_type).block_elements > 1 &&
+        !is_foreign(source_type)) {
       ++requantised_;
     }
     out_.push_back(std::move(planned));
@@ -196,7 +197,7 @@ class Planner {
   Result<DType> type_for(const PlannedTensor& planned) {
     const GgufTensor& tensor = planned.tensor;
     const DType source_type = planned.parts.front()->type;
-    if (is_integer(source_type) || source_type == DType::kF64) return source_type;
+    if (is_integer(source_type)) return source_type;
     for (const TypeRule& rule : options_.rules) {
       if (!pattern_matches(rule.pattern, tensor.name)) continue;
       const DTypeInfo& info = dtype_info(rule.type);
