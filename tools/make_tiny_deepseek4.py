@@ -58,8 +58,8 @@ def requantised_types(name):
 
 MODELS = {
     "deepseek4": dict(types=f16_matrices),
-    "deepseek4_mxfp4": dict(types=published_types, clamp=1.0, clamp_shared=0.7, ratios=[4, 128], top_k=512),
-    "deepseek4_q8_0": dict(types=requantised_types, yarn=False, ratios=[128, 4], hash_layers=0, experts=4, used=4,
+    "deepseek4_mxfp4": dict(types=published_types, clamp=1.0, ratios=[4, 128], top_k=512),
+    "deepseek4_q8_0": dict(types=requantised_types, yarn=False, clamp_shared=0.7, ratios=[128, 4], hash_layers=0, experts=4, used=4,
                            top_k=512),
 }
 

@@ -64,6 +64,7 @@ struct LoadedModel : LoadedText {
   ~LoadedModel();
 
   std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<GgufFile> prediction_file;  ///< of a model whose prediction block lies apart
   std::unique_ptr<PackedImage> packed;  ///< what the model's weights were mapped from, or null
   std::unique_ptr<Model> model;
   std::unique_ptr<PackedKeeper> keeper;  ///< writes the packed form for the next start, or null

@@ -183,12 +183,27 @@ void take_words(Words words, LoadedText& out) {
   out.template_problem = std::move(words.template_problem);
 }
 
+/// DeepSeek V4's prediction block comes in a file of its own, "mtp-NAME.gguf" beside NAME.gguf.
+/// None: null.
+Result<std::unique_ptr<GgufFile>> find_prediction_file(const GgufFile& model) {
+  const std::filesystem::path path =
+      model.path().parent_path() / ("mtp-" + model.path().filename().string());
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return std::unique_ptr<GgufFile>();
+  TRY(GgufFile file, GgufFile::open(path));
+  return std::make_unique<GgufFile>(std::move(file));
+}
+
 Status add_weights(const LoadOptions& options, const Settings& settings, int64_t opened_micros,
                    LoadedModel& out) {
   PackedCache cache(settings.packed_directory());
   if (settings.packed_cache != PackedCacheUse::kOff) out.packed = cache.find(*out.file, *out.pool);
   LoadOptions with_image = options;
   with_image.packed = out.packed.get();
+  if (options.predict) {
+    TRY(out.prediction_file, find_prediction_file(*out.file));
+    with_image.prediction_file = out.prediction_file.get();
+  }
   TRY(out.model, Model::load(*out.file, with_image, *out.pool));
   if (settings.packed_cache == PackedCacheUse::kReadAndWrite && out.packed == nullptr) {
     out.keeper = std::make_unique<PackedKeeper>(

@@ -147,13 +147,11 @@ void expect_same_with_guesses(const std::filesystem::path& path, bool copies) {
   EXPECT_EQ(got.stats.accepted_tokens, got.stats.drafted_tokens) << path;
 }
 
-// Goal: a model with a prediction layer gives the tokens that it gives without, through prefix
-// cache and all, and its guesses are computed from the right states: a random layer is right by
-// chance alone, so the model test checks its logits.
-TEST(EngineGolden, PredictionLayerNeverChangesAToken) {
-  const auto path = testing::tiny_model("deepseek_v3.gguf");
-  testing::LoadedModel plain(path, {.latent_form = LatentForm::kAbsorbed});
-  testing::LoadedModel predicting(path, {.latent_form = LatentForm::kAbsorbed, .predict = true});
+void expect_prediction_changes_nothing(const char* name, LoadOptions options) {
+  const auto path = testing::tiny_model(name);
+  testing::LoadedModel plain(path, options);
+  options.predict = true;
+  testing::LoadedModel predicting(path, options);
   ASSERT_TRUE(plain.model != nullptr && predicting.model != nullptr);
   ASSERT_TRUE(predicting.model->predicts() && !plain.model->predicts());
   const auto requests = copying_requests(plain.model->n_vocab());
@@ -164,6 +162,20 @@ TEST(EngineGolden, PredictionLayerNeverChangesAToken) {
     EXPECT_EQ(got.ids, alone);
     EXPECT_GT(got.stats.drafted_tokens, 50u);
   }
+}
+
+// Goal: a model with a prediction layer gives the tokens that it gives without, through prefix
+// cache and all, and its guesses are computed from the right states: a random layer is right by
+// chance alone, so the model test checks its logits.
+TEST(EngineGolden, PredictionLayerNeverChangesAToken) {
+  expect_prediction_changes_nothing("deepseek_v3.gguf", {.latent_form = LatentForm::kAbsorbed});
+}
+
+// Goal: the same with DeepSeek V4's block, which lies in a file of its own.
+TEST(EngineGolden, PredictionBlockNeverChangesAToken) {
+  const Result<GgufFile> block = GgufFile::open(testing::tiny_model("deepseek4_mtp.block"));
+  ASSERT_TRUE(block.ok()) << block.error().text();
+  expect_prediction_changes_nothing("deepseek4.gguf", {.prediction_file = &block.value()});
 }
 
 TEST(EngineGolden, TinyModelsGiveTheSameTokensAloneAndInABatch) {

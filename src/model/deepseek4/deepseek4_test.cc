@@ -55,22 +55,24 @@ LoadedModel load(const std::string& name, KvType type = KvType::kF32, int thread
   return out;
 }
 
-/// Largest |difference| of a logit; NaN fails.
-double max_difference(const std::string& name, KvType type) {
-  const Reference reference = read_reference(name);
-  LoadedModel m = load(name, type);
-  const auto n = static_cast<int64_t>(reference.tokens.size());
-  const std::vector<float> logits = Runner(*m.model, 1, n, type).append({{0, reference.tokens}});
+/// Largest |difference| of a logit at the reference's rows; NaN fails.
+double max_difference(const Reference& reference, const std::vector<float>& logits) {
+  const auto vocab = static_cast<size_t>(reference.n_vocab);
   double worst = 0;
   for (size_t i = 0; i < reference.logits.size(); ++i) {
-    const int64_t row = reference.rows[i / static_cast<size_t>(reference.n_vocab)];
-    const auto at =
-        static_cast<size_t>(row * reference.n_vocab) + i % static_cast<size_t>(reference.n_vocab);
-    const double difference = std::abs(logits[at] - reference.logits[i]);
+    const auto row = static_cast<size_t>(reference.rows[i / vocab]);
+    const double difference = std::abs(logits[row * vocab + i % vocab] - reference.logits[i]);
     if (std::isnan(difference)) return difference;
     worst = std::max(worst, difference);
   }
   return worst;
+}
+
+double max_difference(const std::string& name, KvType type) {
+  const Reference reference = read_reference(name);
+  LoadedModel m = load(name, type);
+  const auto n = static_cast<int64_t>(reference.tokens.size());
+  return max_difference(reference, Runner(*m.model, 1, n, type).append({{0, reference.tokens}}));
 }
 
 // Goal: with float weights and keys, logits over 300 tokens (windows, both kinds of compressed
