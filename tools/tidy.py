@@ -56,7 +56,7 @@ def layer_rule(layers):
                 continue
             if other not in layers[room]:
                 yield number, f"{room} may not include {other} (tools/layers.txt)"
-            elif len(rest) != 1 and not ("_test." in path and rest[0] == "testing"):
+            elif len(rest) != 1 and not (("_test." in path or "/testing/" in path) and rest[0] == "testing"):
                 yield number, f"{match.group(1)} is private to {other}"
     return check
 

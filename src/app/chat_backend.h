@@ -9,7 +9,7 @@
 #include "app/sampling_options.h"
 #include "app/speculation.h"
 #include "base/json.h"
-#include "text/reasoning.h"
+#include "text/output_parser.h"
 
 namespace hadal {
 

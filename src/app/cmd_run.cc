@@ -40,8 +40,8 @@ Result<std::vector<TokenId>> prompt_ids(const RunOptions& options, const std::st
   if (!options.system.empty())
     messages.push_back({{"role", "system"}, {"content", options.system}});
   messages.push_back({{"role", "user"}, {"content", prompt}});
-  return conversation_prompt(text, {{"messages", messages}, {"add_generation_prompt", true}},
-                             nullptr);
+  TRY(ConversationPrompt out, conversation_prompt(text, messages));
+  return std::move(out.ids);
 }
 
 void print_speeds(const Generated& out, const EngineStats& stats) {

@@ -14,6 +14,7 @@
 
 #include "app/app.h"
 #include "app/endpoints.h"
+#include "app/generate.h"
 #include "app/kv_tiers.h"
 #include "app/options.h"
 #include "app/output.h"
@@ -127,12 +128,13 @@ SamplingParams file_defaults(const GgufFile& file) {
 }
 
 std::unique_ptr<ServedModel> describe(const LoadedModel& loaded, const std::string& alias,
-                                      int64_t n_ctx) {
+                                      const Codec& codec, int64_t n_ctx) {
   auto model = std::make_unique<ServedModel>();
   model->id = alias.empty() ? loaded.name : alias;
   if (!alias.empty() && alias != loaded.name) model->aliases.push_back(loaded.name);
   model->tokenizer = loaded.tokenizer.get();
   model->chat_template = loaded.chat_template.get();
+  model->chosen_codec = codec;
   model->n_ctx = n_ctx;
   model->created = Env::real().unix_micros() / 1'000'000;
   model->defaults = file_defaults(*loaded.file);
@@ -144,6 +146,7 @@ std::unique_ptr<ServedModel> describe(const LoadedModel& loaded, const std::stri
   model->facts["d_model"] = config.d_model;
   model->facts["file_bytes"] = loaded.file->file_bytes();
   model->facts["chat_template"] = loaded.chat_template != nullptr;
+  model->facts["codec"] = codec.name();
   return model;
 }
 
@@ -236,7 +239,8 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
                            n_ctx));
   }
   EngineBackend backend(engine, pages.get());
-  auto model = describe(loaded, options.alias, n_ctx);
+  TRY(const Codec codec, codec_of(loaded, options.codec));
+  auto model = describe(loaded, options.alias, codec, n_ctx);
   const ServedModel& served = *model;
   TRY_STATUS(catch_stop_signals());
   service.set_model(std::move(model), backend);

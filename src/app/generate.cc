@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "base/mutex.h"
+#include "serve/conversation.h"
 
 namespace hadal {
 namespace {
@@ -95,20 +96,42 @@ Result<Generated> generate(Engine& engine, const Tokenizer& tokenizer, GenerateR
   return out;
 }
 
-Result<std::vector<TokenId>> conversation_prompt(const LoadedText& text,
-                                                 const json::object& variables,
-                                                 std::string* rendered) {
-  if (text.chat_template == nullptr) {
+Result<Codec> codec_of(const LoadedText& text, const std::string& name) {
+  TRY(const auto architecture, text.file->string("general.architecture"));
+  const CodecModel model{.architecture = architecture.value_or(""),
+                         .chat_template = text.chat_template.get(),
+                         .tokenizer = text.tokenizer.get()};
+  if (name.empty()) return Codec::choose(model);
+  return Codec::named(name, model);
+}
+
+Result<RenderedPrompt> render_body(const LoadedText& text, const Codec& codec,
+                                   const json::object& body) {
+  if (codec.kind() == CodecKind::kTemplate && text.chat_template == nullptr) {
     return Error{Code::kUnsupported, text.template_problem, "use --raw to continue plain text"};
+  }
+  Conversation conversation;
+  if (const Checked problem = read_conversation(body, conversation)) {
+    return Error{Code::kInvalidArgument, problem->param.empty()
+                                             ? problem->message
+                                             : problem->param + ": " + problem->message};
   }
   const Tokenizer& tokenizer = *text.tokenizer;
   TemplateOptions options;
   if (tokenizer.bos().has_value()) options.bos_token = tokenizer.piece(*tokenizer.bos(), true);
   if (tokenizer.eos().has_value()) options.eos_token = tokenizer.piece(*tokenizer.eos(), true);
   options.unix_seconds = Env::real().unix_micros() / 1'000'000;
-  TRY(const MarkedText prompt, text.chat_template->render(variables, options));
-  if (rendered != nullptr) *rendered = prompt.bytes;
-  return tokenizer.with_bos(tokenizer.encode(prompt));
+  return codec.render(conversation, options);
+}
+
+Result<ConversationPrompt> conversation_prompt(const LoadedText& text,
+                                               const json::array& messages) {
+  TRY(const Codec codec, codec_of(text, ""));
+  TRY(const RenderedPrompt prompt, render_body(text, codec, {{"messages", messages}}));
+  ConversationPrompt out;
+  out.ids = text.tokenizer->with_bos(text.tokenizer->encode(prompt.text));
+  out.parser = {.syntax = codec.call_syntax(), .start = prompt.start, .tools_offered = false};
+  return out;
 }
 
 double tokens_per_second(int64_t tokens, int64_t micros) {

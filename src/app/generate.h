@@ -10,6 +10,7 @@
 #include "app/app.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "text/codec.h"
 
 namespace hadal {
 
@@ -31,11 +32,21 @@ Result<Generated> generate(Engine& engine, const Tokenizer& tokenizer, GenerateR
                            const std::function<void(std::string_view)>& on_text,
                            const std::atomic<bool>* stopped, bool continuation = false);
 
-/// The prompt of a conversation: the model's template over `variables` (messages,
-/// add_generation_prompt, ...), then ids, BOS included. `rendered` (may be null) gets the text.
-Result<std::vector<TokenId>> conversation_prompt(const LoadedText& text,
-                                                 const json::object& variables,
-                                                 std::string* rendered);
+/// A prompt as ids, BOS included, and how the answer to it is read.
+struct ConversationPrompt {
+  std::vector<TokenId> ids;
+  OutputParserOptions parser;
+};
+
+/// What `messages` (role and content each) make the model answer, by its codec.
+Result<ConversationPrompt> conversation_prompt(const LoadedText& text, const json::array& messages);
+
+/// The codec of a model; `name` (may be empty) overrides the choice.
+Result<Codec> codec_of(const LoadedText& text, const std::string& name);
+
+/// The prompt of a body as the chat endpoint takes it.
+Result<RenderedPrompt> render_body(const LoadedText& text, const Codec& codec,
+                                   const json::object& body);
 
 /// Tokens per second; 0 when there is nothing to divide.
 double tokens_per_second(int64_t tokens, int64_t micros);

@@ -26,10 +26,8 @@ class LocalChat final : public ChatBackend {
   Result<ChatAnswer> answer(const json::array& messages,
                             const std::function<void(const OutputPiece&)>& on_piece,
                             const std::atomic<bool>& stopped) override {
-    std::string rendered;
-    TRY(std::vector<TokenId> ids,
-        conversation_prompt(model_, {{"messages", messages}, {"add_generation_prompt", true}},
-                            &rendered));
+    TRY(ConversationPrompt prompt, conversation_prompt(model_, messages));
+    std::vector<TokenId>& ids = prompt.ids;
     if (static_cast<int64_t>(ids.size()) >= context_) {
       return Error{
           Code::kExhausted,
@@ -40,17 +38,24 @@ class LocalChat final : public ChatBackend {
     request.prompt = std::move(ids);
     request.sampling = options_.sampling.params();
     request.max_tokens = options_.max_tokens;
-    ReasoningSplitter splitter(prompt_opens_reasoning(rendered));
+    OutputParser parser(std::move(prompt.parser));
     ChatAnswer out;
-    const auto hand_on = [&](const OutputPiece& piece) {
+    const auto hand_on = [&](std::vector<OutputEvent> events) {
+      OutputPiece piece;
+      piece.add(std::move(events));
       out.content += piece.content;
-      on_piece(piece);
+      if (!piece.empty()) on_piece(piece);
+    };
+    const auto on_text = [&](std::string_view text) {
+      std::vector<OutputEvent> events;
+      parser.push(text, events);
+      hand_on(std::move(events));
     };
     TRY(const Generated generated,
-        generate(
-            engine_, *model_.tokenizer, std::move(request),
-            [&](std::string_view text) { hand_on(splitter.push(text)); }, &stopped));
-    hand_on(splitter.finish());
+        generate(engine_, *model_.tokenizer, std::move(request), on_text, &stopped));
+    std::vector<OutputEvent> rest;
+    parser.finish(rest);
+    hand_on(std::move(rest));
     out.cut_off = generated.finish.reason != FinishReason::kStop;
     out.prompt_tokens = generated.finish.prompt_tokens;
     out.completion_tokens = generated.finish.completion_tokens;
@@ -72,7 +77,8 @@ class LocalChat final : public ChatBackend {
 Result<std::unique_ptr<ChatBackend>> make_local_chat(LoadedModel model,
                                                      const ChatBackendOptions& options,
                                                      const Settings& settings) {
-  if (model.chat_template == nullptr) {
+  TRY(const Codec codec, codec_of(model, ""));
+  if (codec.kind() == CodecKind::kTemplate && model.chat_template == nullptr) {
     return Error{Code::kUnsupported, model.name + ": " + model.template_problem,
                  "`hadal run --raw` continues plain text without one"};
   }

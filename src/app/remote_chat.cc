@@ -68,8 +68,9 @@ void take_event(Exchange& exchange, std::string_view data) {
   if (text_member(*choice, "finish_reason") == "length") exchange.answer.cut_off = true;
   const json::object* delta = object_member(*choice, "delta");
   if (delta == nullptr) return;
-  const OutputPiece piece{text_member(*delta, "reasoning_content"), text_member(*delta, "content")};
-  if (piece.reasoning.empty() && piece.content.empty()) return;
+  const OutputPiece piece{.reasoning = text_member(*delta, "reasoning_content"),
+                          .content = text_member(*delta, "content")};
+  if (piece.empty()) return;
   exchange.last_micros = Env::real().now_micros();
   if (exchange.first_micros == 0) exchange.first_micros = exchange.last_micros;
   ++exchange.pieces;

@@ -57,6 +57,7 @@ constexpr ConfigKey kKeys[] = {
     {"host", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.host); }},
     {"port",
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 0, 65535, o.port); }},
+    {"codec", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.codec); }},
     {"alias", [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.alias); }},
     {"threads",
      [](ServeOptions& o, const YAML::Node& n) { return read_integer(n, 1, 1024, o.threads); }},
@@ -193,6 +194,8 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--port", o.port, "port to listen on (default 8000; 0: any free one)")
       ->check(CLI::Range(0, 65535))
       ->type_name("N");
+  command.add_option("--codec", o.codec, "write prompts and read answers as NAME does")
+      ->type_name("NAME");
   command.add_option("--alias", o.alias, "the model's name for clients")->type_name("NAME");
   command
       .add_option("-t,--threads", o.threads, "threads to compute with (default: the cores at hand)")

@@ -17,6 +17,7 @@ struct ServeOptions {
   std::string model;
   std::string host = "127.0.0.1";
   int port = 8000;
+  std::string codec;  ///< how prompts are written and answers read; empty: as the model asks
   std::string alias;  ///< name that clients see; default: the model's own
   int threads = 0;    ///< 0: the cores at hand
   int64_t ctx = 0;    ///< 0: what the model was trained on, at most 8192

@@ -9,7 +9,9 @@
 
 #include "base/json.h"
 #include "engine/engine.h"
+#include "serve/sampled_turns.h"
 #include "text/chat_template.h"
+#include "text/codec.h"
 #include "text/tokenizer.h"
 
 namespace hadal {
@@ -35,11 +37,19 @@ struct ServedModel {
   std::string id;                         ///< what /v1/models says and clients send
   std::vector<std::string> aliases = {};  ///< further names that are accepted
   const Tokenizer* tokenizer = nullptr;
-  const ChatTemplate* chat_template = nullptr;  ///< null: the simple fallback of prompt.h
+  const ChatTemplate* chat_template = nullptr;  ///< null: the file has none
+  std::optional<Codec> chosen_codec = {};       ///< empty: the one that fits the template
   int64_t n_ctx = 0;                            ///< positions per request
   int64_t created = 0;                          ///< unix seconds
   SamplingParams defaults = {};                 ///< for what a request leaves out
   json::object facts = {};                      ///< architecture, parameters, ... for /v1/models
+  /// What was sampled lately; the one member that changes while the model is served.
+  std::unique_ptr<SampledTurns> sampled_turns = std::make_unique<SampledTurns>();
+
+  Codec codec() const {
+    if (chosen_codec) return *chosen_codec;
+    return Codec::choose({.chat_template = chat_template, .tokenizer = tokenizer});
+  }
 };
 
 }  // namespace hadal

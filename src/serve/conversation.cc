@@ -9,8 +9,10 @@
 namespace hadal {
 namespace {
 
-constexpr std::array<std::string_view, 5> kRoles = {"system", "user", "assistant", "tool",
-                                                    "developer"};
+constexpr std::array<std::string_view, 6> kRoles = {"system", "user",      "assistant",
+                                                    "tool",   "developer", "latest_reminder"};
+constexpr std::array<std::string_view, 8> kEfforts = {"none", "minimal", "low", "medium",
+                                                      "high", "xhigh",   "max", "ultra"};
 
 std::string field_name(size_t index, std::string_view field) {
   return "messages[" + std::to_string(index) + "]." + std::string(field);
@@ -25,7 +27,7 @@ bool read_text(const json::object& object, std::string_view name, std::string& o
   return true;
 }
 
-Checked read_parts(const json::array& parts, const std::string& param, std::string& out) {
+Checked read_parts(const json::array& parts, const std::string& param, Message& out) {
   for (const json::value& part : parts) {
     if (!part.is_object()) return invalid_param(param, "A content part must be an object.");
     std::string type;
@@ -40,7 +42,8 @@ Checked read_parts(const json::array& parts, const std::string& param, std::stri
       error.code = "unsupported_content";
       return error;
     }
-    out.append(text->get_string().data(), text->get_string().size());
+    out.parts.emplace_back(text->get_string());
+    out.content += out.parts.back();
   }
   return std::nullopt;
 }
@@ -61,7 +64,7 @@ Checked read_tool_calls(const json::value& value, size_t index, std::vector<Tool
     }
     const json::value* arguments = find_member(function->get_object(), "arguments");
     if (arguments != nullptr && arguments->is_object()) {
-      call.arguments = to_json(*arguments);
+      call.arguments = python_json(*arguments);
     } else if (!read_text(function->get_object(), "arguments", call.arguments)) {
       return malformed;
     }
@@ -78,7 +81,7 @@ Checked read_content(const json::object& object, size_t index, Message& message)
     if (message.role == "assistant") return std::nullopt;
     return invalid_param(param, "'content' is missing.");
   }
-  if (content->is_array()) return read_parts(content->get_array(), param, message.content);
+  if (content->is_array()) return read_parts(content->get_array(), param, message);
   if (!content->is_string()) {
     return invalid_param(param, "'content' must be a string or a list of text parts.");
   }
@@ -114,20 +117,67 @@ Checked read_message(const json::value& value, size_t index, Message& message) {
   return std::nullopt;
 }
 
-Checked read_tools(const json::object& body, Conversation& out) {
+std::string_view tool_name(const json::value& tool) {
+  const json::value* function = find_member(tool.get_object(), "function");
+  if (function == nullptr || !function->is_object()) return {};
+  const json::value* name = find_member(function->get_object(), "name");
+  return name != nullptr && name->is_string() ? std::string_view(name->get_string())
+                                              : std::string_view();
+}
+
+/// "auto", "none", "required" or one function by name: then only that one is offered.
+Checked read_tool_choice(const json::object& body, Conversation& out) {
   const json::value* choice = find_member(body, "tool_choice");
-  if (choice != nullptr && choice->is_string() && choice->get_string() == "none") {
-    return std::nullopt;
+  if (choice == nullptr) return std::nullopt;
+  if (choice->is_string()) {
+    const std::string_view text = choice->get_string();
+    if (text == "none") out.tools.clear();
+    if (text == "required") out.tool_required = true;
+    if (text == "none" || text == "required" || text == "auto") return std::nullopt;
+  } else if (choice->is_object()) {
+    const std::string wanted(tool_name(*choice));
+    for (const json::value& tool : out.tools) {
+      if (wanted.empty() || tool_name(tool) != wanted) continue;
+      out.tools = json::array{json::value(tool)};
+      out.tool_required = true;
+      return std::nullopt;
+    }
+    return invalid_param("tool_choice", "'tool_choice' names a function that 'tools' lacks.");
   }
+  return invalid_param(
+      "tool_choice", "'tool_choice' must be none, auto, required or {\"type\":\"function\",...}.");
+}
+
+Checked read_tools(const json::object& body, Conversation& out) {
   const json::value* tools = find_member(body, "tools");
-  if (tools == nullptr) return std::nullopt;
-  if (!tools->is_array()) return invalid_param("tools", "'tools' must be a list.");
-  for (const json::value& tool : tools->get_array()) {
-    if (!tool.is_object()) return invalid_param("tools", "A tool must be an object.");
-    const json::value* type = find_member(tool.get_object(), "type");
-    // Tools of other kinds (a client's built-in ones) are skipped, not refused.
-    if (type != nullptr && type->is_string() && type->get_string() != "function") continue;
-    out.tools.push_back(tool);
+  if (tools != nullptr) {
+    if (!tools->is_array()) return invalid_param("tools", "'tools' must be a list.");
+    for (const json::value& tool : tools->get_array()) {
+      if (!tool.is_object()) return invalid_param("tools", "A tool must be an object.");
+      const json::value* type = find_member(tool.get_object(), "type");
+      // Tools of other kinds (a client's built-in ones) are skipped, not refused.
+      if (type != nullptr && type->is_string() && type->get_string() != "function") continue;
+      out.tools.push_back(tool);
+    }
+  }
+  return read_tool_choice(body, out);
+}
+
+/// {"thinking": {"type": "enabled" | "disabled"}} and reasoning_effort.
+Checked read_thinking(const json::object& body, Conversation& out) {
+  if (const json::value* thinking = find_member(body, "thinking")) {
+    std::string type;
+    if (!thinking->is_object() || !read_text(thinking->get_object(), "type", type) ||
+        (type != "enabled" && type != "disabled")) {
+      return invalid_param("thinking", "'thinking' must be {\"type\":\"enabled\"} or disabled.");
+    }
+    out.thinking = type == "enabled";
+  }
+  if (!read_text(body, "reasoning_effort", out.reasoning_effort) ||
+      (!out.reasoning_effort.empty() &&
+       std::ranges::find(kEfforts, out.reasoning_effort) == kEfforts.end())) {
+    return invalid_param("reasoning_effort",
+                         "'reasoning_effort' must be none, minimal, low, medium, high or max.");
   }
   return std::nullopt;
 }
@@ -142,51 +192,23 @@ Checked read_flag(const json::object& body, std::string_view name, bool& out) {
   return std::nullopt;
 }
 
-json::array tool_call_variables(const std::vector<ToolCall>& calls, bool parse_arguments) {
-  json::array out;
-  for (const ToolCall& call : calls) {
-    json::object function;
-    function["name"] = call.name;
-    function["arguments"] = call.arguments;
-    if (parse_arguments) {
-      auto parsed = parse_json(call.arguments);
-      if (parsed.ok()) function["arguments"] = std::move(parsed).value();
-    }
-    json::object entry;
-    entry["id"] = call.id;
-    entry["type"] = "function";
-    entry["function"] = std::move(function);
-    out.push_back(std::move(entry));
+/// An assistant's last message may be one that the model goes on with.
+Checked read_continuation(const json::object& body, const json::value& last, Conversation& out) {
+  bool go_on = false;
+  if (Checked error = read_flag(body, "continue_final_message", go_on)) return error;
+  const json::value* prefix = find_member(last.get_object(), "prefix");
+  const bool prefixed = prefix != nullptr && prefix->is_bool() && prefix->get_bool();
+  if (!go_on && !prefixed) return std::nullopt;
+  if (out.messages.back().role != "assistant") {
+    return invalid_param(go_on ? "continue_final_message" : "messages",
+                         "Only an assistant message at the end can be continued.");
   }
-  return out;
+  out.continue_final_message = true;
+  out.add_generation_prompt = false;
+  return std::nullopt;
 }
 
 }  // namespace
-
-json::object Conversation::variables(bool parse_arguments) const {
-  json::object out = template_variables;
-  json::array list;
-  for (const Message& message : messages) {
-    json::object entry;
-    entry["role"] = message.role;
-    if (message.has_content) {
-      entry["content"] = message.content;
-    } else {
-      entry["content"] = nullptr;
-    }
-    if (!message.reasoning.empty()) entry["reasoning_content"] = message.reasoning;
-    if (!message.tool_calls.empty()) {
-      entry["tool_calls"] = tool_call_variables(message.tool_calls, parse_arguments);
-    }
-    if (!message.tool_call_id.empty()) entry["tool_call_id"] = message.tool_call_id;
-    if (!message.name.empty()) entry["name"] = message.name;
-    list.push_back(std::move(entry));
-  }
-  out["messages"] = std::move(list);
-  if (!tools.empty()) out["tools"] = tools;
-  out["add_generation_prompt"] = add_generation_prompt;
-  return out;
-}
 
 Checked read_conversation(const json::object& body, Conversation& out) {
   const json::value* messages = find_member(body, "messages");
@@ -202,6 +224,7 @@ Checked read_conversation(const json::object& body, Conversation& out) {
     if (Checked error = read_message(list[i], i, out.messages[i])) return error;
   }
   if (Checked error = read_tools(body, out)) return error;
+  if (Checked error = read_thinking(body, out)) return error;
   if (const json::value* variables = find_member(body, "chat_template_kwargs")) {
     if (!variables->is_object()) {
       return invalid_param("chat_template_kwargs", "'chat_template_kwargs' must be an object.");
@@ -211,17 +234,7 @@ Checked read_conversation(const json::object& body, Conversation& out) {
   if (Checked error = read_flag(body, "add_generation_prompt", out.add_generation_prompt)) {
     return error;
   }
-  bool go_on = false;
-  if (Checked error = read_flag(body, "continue_final_message", go_on)) return error;
-  if (go_on) {
-    if (out.messages.back().role != "assistant") {
-      return invalid_param("continue_final_message",
-                           "'continue_final_message' needs an assistant message at the end.");
-    }
-    out.continue_final_message = true;
-    out.add_generation_prompt = false;
-  }
-  return std::nullopt;
+  return read_continuation(body, list[list.size() - 1], out);
 }
 
 }  // namespace hadal

@@ -156,8 +156,9 @@ Generation::Generation(const ServedModel& model, TokenBackend& backend, Generati
       Choice choice;
       choice.index = static_cast<int>(choices_.size());
       choice.prompt = static_cast<int>(prompt);
-      choice.output =
-          std::make_unique<ChoiceOutput>(*model_.tokenizer, plan_.output, plan_.params.stop);
+      OutputOptions output = plan_.output;
+      if (choice.index > 0) output.parser.call_id += "c" + std::to_string(choice.index);
+      choice.output = std::make_unique<ChoiceOutput>(*model_.tokenizer, output, plan_.params.stop);
       if (plan_.params.echo && plan_.params.logprobs) {
         // Nothing comes before the first token of a prompt, so it has no probability.
         choice.logprobs.push_back({.id = plan_.prompts[prompt].front(),
@@ -215,19 +216,36 @@ std::string Generation::begin() {
 }
 
 void Generation::emit(std::string& out, Choice& choice, OutputPiece piece) {
-  if (!plan_.params.stream) {
-    choice.content += piece.content;
-    choice.reasoning += piece.reasoning;
-  } else if (!piece.content.empty() || !piece.reasoning.empty()) {
-    plan_.writer->delta(out, choice, piece);
+  for (const std::string& warning : piece.warnings) {
+    log_event(LogLevel::kWarn, "tool_call_is_text", {{"problem", warning}});
+  }
+  if (plan_.params.stream) {
+    if (!piece.empty()) plan_.writer->delta(out, choice, piece);
+    return;
+  }
+  choice.content += piece.content;
+  choice.reasoning += piece.reasoning;
+  for (OutputEvent& event : piece.calls) {
+    if (event.kind == OutputEvent::Kind::kCallBegin) {
+      choice.tool_calls.push_back({std::move(event.id), std::move(event.name), ""});
+    } else {
+      choice.tool_calls.back().arguments += event.text;
+    }
   }
 }
 
 void Generation::end_choice(std::string& out, Choice& choice, std::string reason) {
   choice.done = true;
   --open_;
+  OutputPiece rest = choice.output->finish();
   choice.finish_reason = std::move(reason);
-  emit(out, choice, choice.output->finish());
+  if (choice.finish_reason == "stop" && choice.output->has_calls()) {
+    choice.finish_reason = "tool_calls";
+  }
+  emit(out, choice, std::move(rest));
+  if (auto turn = choice.output->sampled_turn()) {
+    model_.sampled_turns->put(plan_.params.cache_salt, std::move(*turn));
+  }
   if (plan_.params.stream) plan_.writer->choice_end(out, choice);
 }
 

@@ -29,11 +29,12 @@ struct Choice {
   std::unique_ptr<ChoiceOutput> output = {};
   std::string content = {};  ///< complete texts, for buffered replies
   std::string reasoning = {};
+  std::vector<ToolCall> tool_calls = {};
   std::vector<TokenLogEntry> logprobs = {};  ///< streams: those not written yet
   RequestId request = 0;
   TokenId last_token = kNoToken;  ///< the one that the newest text ends with
   bool done = false;
-  std::string finish_reason = {};  ///< "stop", "length", "cancelled"
+  std::string finish_reason = {};  ///< "stop", "length", "tool_calls", "cancelled"
   int64_t completion_tokens = 0;
   int64_t cached_tokens = 0;  ///< of the prompt
   double logprob_sum = 0;     ///< of `scored_tokens` tokens; for best_of

@@ -1,18 +1,21 @@
 #pragma once
 /// ChoiceOutput: the tokens of one answer turned into text that may be handed on: whole characters,
-/// reasoning apart from content, nothing of a stop string.
+/// reasoning apart from content, calls of tools apart from both, nothing of a stop string.
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "serve/params.h"
-#include "text/reasoning.h"
+#include "text/output_parser.h"
+#include "text/stop_strings.h"
 #include "text/tokenizer.h"
 
 namespace hadal {
 
 struct OutputOptions {
-  bool split_reasoning = false;  ///< off: everything is content
-  bool starts_inside = false;    ///< the prompt left a <think> open
+  bool parse = false;  ///< off: everything is content
+  OutputParserOptions parser = {};
+  std::vector<TokenId> shown_tokens = {};  ///< control tokens that the parser must see
   bool show_special = false;
   bool continues_text = false;  ///< the prompt ends in text that the answer goes on with
 };
@@ -21,27 +24,34 @@ struct OutputOptions {
 class ChoiceOutput {
  public:
   ChoiceOutput(const Tokenizer& tokenizer, const OutputOptions& options,
-               std::vector<std::string> stops)
-      : detokenizer_(tokenizer, options.show_special, options.continues_text),
-        splitter_(options.starts_inside),
-        filter_(std::move(stops)),
-        split_(options.split_reasoning) {}
+               std::vector<std::string> stops);
 
   OutputPiece push(TokenId id);
   /// What was held back. Call once, at the end.
   OutputPiece finish();
-  /// A stop string was found in the content: the answer ends here.
-  bool stopped() const { return filter_.stopped(); }
+  /// The answer ends here: a stop string was found in the content, or its calls are complete.
+  bool stopped() const;
+  /// Calls of tools in the answer so far.
+  bool has_calls() const { return parser_ && parser_->calls() > 0; }
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
+  /// The turn with its calls and the bytes it was sampled as, once finished. Empty when it has no
+  /// calls, or when its bytes would not stand in a later prompt as they stood here.
+  std::optional<Message> sampled_turn();
 
  private:
   OutputPiece route(std::string text);
+  void record(TokenId id);
+  void note(const OutputPiece& piece);
 
+  const Tokenizer& tokenizer_;
   Detokenizer detokenizer_;
-  ReasoningSplitter splitter_;
+  std::optional<OutputParser> parser_;
   StopStringFilter filter_;
-  bool split_;
   int64_t reasoning_tokens_ = 0;
+  bool records_ = false;
+  bool in_reasoning_ = false;  ///< of the record
+  SampledTurn sampled_;
+  Message turn_;
 };
 
 }  // namespace hadal

@@ -1,115 +1,43 @@
 #include "serve/prompt.h"
 
-#include "text/reasoning.h"
+#include "serve/dialects/common.h"
+#include "serve/sampled_turns.h"
 
 namespace hadal {
 namespace {
-
-/// Some templates print tool-call arguments as text, others hand them to tojson and need values.
-bool wants_argument_values(const std::string& source) {
-  const bool prints_json = source.find("arguments | tojson") != std::string::npos ||
-                           source.find("arguments|tojson") != std::string::npos;
-  return prints_json && source.find("arguments is string") == std::string::npos;
-}
-
-MarkedText render_chatml(const Conversation& conversation) {
-  MarkedText out;
-  for (const Message& message : conversation.messages) {
-    out.append("<|im_start|>", MarkedText::kTemplate);
-    out.append(message.role + "\n" + message.content, MarkedText::kCaller);
-    out.append("<|im_end|>\n", MarkedText::kTemplate);
-  }
-  if (conversation.add_generation_prompt) {
-    out.append("<|im_start|>assistant\n", MarkedText::kTemplate);
-  }
-  return out;
-}
-
-MarkedText render_lines(const Conversation& conversation) {
-  MarkedText out;
-  for (const Message& message : conversation.messages) {
-    if (message.role == "user") out.append("User: ", MarkedText::kTemplate);
-    if (message.role == "assistant") out.append("Assistant: ", MarkedText::kTemplate);
-    out.append(message.content, MarkedText::kCaller);
-    out.append("\n", MarkedText::kTemplate);
-  }
-  if (conversation.add_generation_prompt) out.append("Assistant:", MarkedText::kTemplate);
-  return out;
-}
 
 std::string token_text(const Tokenizer& tokenizer, std::optional<TokenId> id) {
   return id ? std::string(tokenizer.piece(*id, true)) : std::string();
 }
 
-/// Null contents become empty ones. False when there was none.
-bool fill_missing_content(json::object& variables) {
-  bool found = false;
-  for (json::value& message : variables["messages"].get_array()) {
-    json::value& content = message.get_object()["content"];
-    if (!content.is_null()) continue;
-    content = "";
-    found = true;
-  }
-  return found;
-}
+}  // namespace
 
-Checked render_template(const ServedModel& model, const Conversation& conversation, Env& env,
-                        MarkedText& out) {
+Checked render_chat(const ServedModel& model, Conversation conversation, const std::string& tenant,
+                    Env& env, Prompt& out) {
   const TemplateOptions options{.bos_token = token_text(*model.tokenizer, model.tokenizer->bos()),
                                 .eos_token = token_text(*model.tokenizer, model.tokenizer->eos()),
                                 .unix_seconds = env.unix_micros() / 1'000'000};
-  const json::object variables =
-      conversation.variables(wants_argument_values(model.chat_template->source()));
-  auto rendered = model.chat_template->render(variables, options);
+  for (Message& message : conversation.messages) {
+    message.sampled = model.sampled_turns->find(tenant, message);
+  }
+  const Codec codec = model.codec();
+  auto rendered = codec.render(conversation, options);
   if (!rendered.ok()) {
-    // Some templates add up texts without asking whether there are any: a call of a tool has none.
-    json::object filled = variables;
-    if (fill_missing_content(filled)) rendered = model.chat_template->render(filled, options);
+    return ApiError{
+        .status = 400,
+        .code = "template_error",
+        .message = rendered.error().message,
+        .param = conversation.continue_final_message ? "continue_final_message" : "messages"};
   }
-  if (!rendered.ok()) {
-    return ApiError{.status = 400,
-                    .code = "template_error",
-                    .message = "The model's chat template refuses this conversation: " +
-                               rendered.error().message,
-                    .param = "messages"};
-  }
-  out = std::move(rendered).value();
-  return std::nullopt;
-}
-
-/// Cuts what the template wrote after the last message, so that the model goes on with it.
-Checked cut_after_final_message(const Conversation& conversation, MarkedText& text) {
-  const std::string& content = conversation.messages.back().content;
-  const size_t last = content.find_last_not_of(" \n\t\r");
-  const std::string_view wanted = std::string_view(content).substr(0, last + 1);
-  const size_t at = text.bytes.rfind(wanted);
-  if (wanted.empty() || at == std::string::npos) {
-    return invalid_param("continue_final_message",
-                         "The final message does not appear in the rendered prompt.");
-  }
-  text.bytes.resize(at + wanted.size());
-  text.origin.resize(at + wanted.size());
-  return std::nullopt;
-}
-
-}  // namespace
-
-Checked render_chat(const ServedModel& model, const Conversation& conversation, Env& env,
-                    Prompt& out) {
-  MarkedText text;
-  if (model.chat_template != nullptr) {
-    if (Checked error = render_template(model, conversation, env, text)) return error;
-  } else if (model.tokenizer->find("<|im_start|>")) {
-    text = render_chatml(conversation);
-  } else {
-    text = render_lines(conversation);
-    out.stops.push_back("\nUser:");
-  }
-  if (conversation.continue_final_message) {
-    if (Checked error = cut_after_final_message(conversation, text)) return error;
-  }
-  out.opens_reasoning = prompt_opens_reasoning(text.bytes);
-  out.ids = model.tokenizer->with_bos(model.tokenizer->encode(text));
+  RenderedPrompt& prompt = rendered.value();
+  out.stops = std::move(prompt.stops);
+  out.output = {.parse = true,
+                .parser = {.syntax = codec.call_syntax(),
+                           .start = prompt.start,
+                           .tools_offered = !conversation.tools.empty(),
+                           .call_id = new_id(env, "call_")},
+                .shown_tokens = codec.marker_ids(*model.tokenizer)};
+  out.ids = model.tokenizer->with_bos(model.tokenizer->encode(prompt.text));
   return check_context(model, out.ids.size());
 }
 

@@ -7,19 +7,20 @@
 #include "base/env.h"
 #include "serve/backend.h"
 #include "serve/conversation.h"
+#include "serve/output.h"
 
 namespace hadal {
 
 struct Prompt {
   std::vector<TokenId> ids = {};
-  bool opens_reasoning = false;         ///< the model starts inside <think>
+  OutputOptions output = {};            ///< how the answer is to be read
   std::vector<std::string> stops = {};  ///< further stop strings that the rendering needs
 };
 
-/// Renders with the model's template. A model without one gets ChatML when its vocabulary has
-/// <|im_start|>, else plain "User: ... Assistant:" lines.
-Checked render_chat(const ServedModel& model, const Conversation& conversation, Env& env,
-                    Prompt& out);
+/// Renders with the model's codec. Turns that this server sampled itself go in as they were, see
+/// sampled_turns.h.
+Checked render_chat(const ServedModel& model, Conversation conversation, const std::string& tenant,
+                    Env& env, Prompt& out);
 
 /// Text as it is. `parse_specials`: control-token strings in it are control tokens.
 std::vector<TokenId> encode_text(const ServedModel& model, std::string_view text,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "base/utf8.h"
@@ -37,7 +38,8 @@ std::string replace_invalid(std::string_view text) {
 }  // namespace
 
 std::string Detokenizer::push(TokenId id) {
-  std::string_view piece = tokenizer_.piece(id, show_control_);
+  const bool shown = show_control_ || std::ranges::find(shown_, id) != shown_.end();
+  std::string_view piece = tokenizer_.piece(id, shown);
   if (piece.empty()) return {};
   if (std::exchange(first_, false) && tokenizer_.drops_leading_blank() && piece.starts_with(' ')) {
     piece.remove_prefix(1);

@@ -1,8 +1,9 @@
 #pragma once
-/// text: strings <-> ids <-> messages. Tokenizers, chat templates (bounded Jinja), the splitting
-/// of model output into reasoning and answer. Knows nothing of files, models or networks.
+/// text: strings <-> ids <-> messages. Tokenizers, chat templates (bounded Jinja), codecs (how each
+/// model generation writes prompts and answers). Knows nothing of files, models or networks.
 ///
-/// Road of a prompt: messages (JSON) -> ChatTemplate::render -> MarkedText -> Tokenizer::encode.
+/// Road of a prompt: Conversation -> Codec::render -> MarkedText -> Tokenizer::encode.
+/// Road of an answer: ids -> Detokenizer -> OutputParser -> StopStringFilter.
 /// MarkedText remembers which bytes came from the caller, so that special-token strings inside
 /// user text stay text.
 #include <string>

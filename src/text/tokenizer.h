@@ -105,6 +105,8 @@ class Detokenizer {
   explicit Detokenizer(const Tokenizer& tokenizer, bool show_control = false,
                        bool continues_text = false)
       : tokenizer_(tokenizer), show_control_(show_control), first_(!continues_text) {}
+  /// Control tokens that come out as their text although others do not.
+  void show(std::vector<TokenId> ids) { shown_ = std::move(ids); }
   /// The characters that `id` completes (may be empty). Invalid UTF-8 comes out as U+FFFD: one for
   /// every longest beginning of a character, as Python's errors="replace" does, however the bytes
   /// are spread over tokens.
@@ -115,6 +117,7 @@ class Detokenizer {
  private:
   const Tokenizer& tokenizer_;
   bool show_control_;
+  std::vector<TokenId> shown_;
   bool first_;  ///< nothing came yet that a leading blank could be dropped from
   std::string pending_;
 };

@@ -103,6 +103,12 @@ def test_template():
     assert hadal("template", "--model", VOCAB, stdin=json.dumps(messages)).out == "<s>[user]你好\n[assistant]"
     asked = {"messages": messages}
     assert hadal("template", "--model", VOCAB, stdin=json.dumps(asked)).out == "<s>[user]你好\n"
+    v4 = ("template", "--model", VOCAB, "--codec", "deepseek-v4")
+    turn = "<s><｜User｜>你好<｜Assistant｜>"
+    assert hadal(*v4, stdin=json.dumps({**asked, "add_generation_prompt": True, "thinking": False})).out == turn + "</think>"
+    assert hadal(*v4, stdin=json.dumps({**asked, "add_generation_prompt": True, "reasoning_effort": "low"})).out == turn + "<think>"
+    fails(hadal(*v4, stdin='[{"role": "nobody", "content": ""}]'), 1, "messages[0].role")
+    fails(hadal("template", "--model", VOCAB, "--codec", "v9", stdin="[]"), 1, "deepseek-v3.1")
     own = DIR / "own.jinja"
     own.write_text("{{ bos_token }}|{{ eos_token }}|{{ extra.deep }}|{{ messages | length }}")
     run = hadal("template", "--file", own, "--bos", "<B>", "--eos", "<E>",

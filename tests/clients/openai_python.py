@@ -68,6 +68,23 @@ class OpenAiPython(unittest.TestCase):
             self.assertAlmostEqual(entry.top_logprobs[0].logprob, entry.logprob, places=5)
             self.assertEqual(bytes(entry.bytes).decode("utf-8", "replace"), entry.token)
 
+    # Goal: a request with tools, and history with a call and its result, are understood; what comes
+    # back has the SDK's shape, whether the model calls or not.
+    def test_tools(self):
+        tools = [{"type": "function", "function": {
+            "name": "get_weather", "description": "Weather of a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+        call = {"id": "call_1", "type": "function",
+                "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+        history = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]},
+                   {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."}]
+        for choice in ("auto", "none", "required"):
+            answer = self.chat(messages=history, tools=tools, tool_choice=choice).choices[0]
+            self.assertIn(answer.finish_reason, ("stop", "length", "tool_calls"))
+            self.assertEqual(bool(answer.message.tool_calls), answer.finish_reason == "tool_calls")
+        with self.assertRaises(openai.BadRequestError):
+            self.chat(tools=tools, tool_choice={"type": "function", "function": {"name": "other"}})
+
     # Goal: the old completions endpoint, whole and streamed.
     def test_completions(self):
         options = {"model": self.model, "prompt": "1, 2, 3, 4,", "temperature": 0, "max_tokens": 8}

@@ -61,7 +61,22 @@ void settle_params(RequestParams& params) {
 }
 
 std::string_view public_reason(std::string_view finish_reason) {
-  return finish_reason == "length" ? "length" : "stop";
+  return finish_reason == "length" || finish_reason == "tool_calls" ? finish_reason : "stop";
+}
+
+void append_tool_calls(std::string& out, std::span<const ToolCall> calls) {
+  if (calls.empty()) return;
+  out += ",\"tool_calls\":[";
+  for (size_t i = 0; i < calls.size(); ++i) {
+    out += i > 0 ? ",{\"id\":" : "{\"id\":";
+    append_json_string(out, calls[i].id);
+    out += ",\"type\":\"function\",\"function\":{\"name\":";
+    append_json_string(out, calls[i].name);
+    out += ",\"arguments\":";
+    append_json_string(out, calls[i].arguments);
+    out += "}}";
+  }
+  out += "]";
 }
 
 void append_sse_error(std::string& out, const ApiError& error) {

@@ -1,5 +1,6 @@
 #pragma once
 /// What the OpenAI dialects share.
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -31,7 +32,10 @@ std::string reply_prefix(const ReplyHead& head, std::string_view object);
 /// Fills sampling fields that do not come from one row: logprobs into the engine's request.
 void settle_params(RequestParams& params);
 
-/// OpenAI knows "length" and "stop"; whatever else ended an answer is a stop there.
+/// ,"tool_calls":[{"id","type","function":{"name","arguments"}},...] unless there are none.
+void append_tool_calls(std::string& out, std::span<const ToolCall> calls);
+
+/// OpenAI knows "length", "tool_calls" and "stop"; whatever else ended an answer is a stop there.
 std::string_view public_reason(std::string_view finish_reason);
 
 /// data: {"error":...} and a blank line.

@@ -29,7 +29,7 @@ class ChatWriter final : public ReplyWriter {
       open_chunk(out, choice.index);
       out += "\"reasoning_content\":";
       append_json_string(out, piece.reasoning);
-      close_chunk(out, piece.content.empty() ? &choice : nullptr, "");
+      close_chunk(out, piece.content.empty() && piece.calls.empty() ? &choice : nullptr, "");
     }
     if (!piece.content.empty()) {
       open_chunk(out, choice.index);
@@ -37,6 +37,7 @@ class ChatWriter final : public ReplyWriter {
       append_json_string(out, piece.content);
       close_chunk(out, &choice, "");
     }
+    for (const OutputEvent& event : piece.calls) call_delta(out, choice, event);
   }
 
   void choice_end(std::string& out, Choice& choice) override {
@@ -61,11 +62,16 @@ class ChatWriter final : public ReplyWriter {
       if (choice.index > 0) out.push_back(',');
       out += "{\"index\":" + std::to_string(choice.index) +
              ",\"message\":{\"role\":\"assistant\",\"content\":";
-      append_json_string(out, choice.content);
+      if (choice.content.empty() && !choice.tool_calls.empty()) {
+        out += "null";
+      } else {
+        append_json_string(out, choice.content);
+      }
       if (!choice.reasoning.empty()) {
         out += ",\"reasoning_content\":";
         append_json_string(out, choice.reasoning);
       }
+      append_tool_calls(out, choice.tool_calls);
       out += ",\"refusal\":null},\"logprobs\":";
       append_logprobs(out, choice.logprobs);
       out += ",\"finish_reason\":\"" + std::string(public_reason(choice.finish_reason)) + "\"}";
@@ -77,6 +83,25 @@ class ChatWriter final : public ReplyWriter {
   }
 
  private:
+  /// Id and name once, then the arguments in pieces.
+  void call_delta(std::string& out, Choice& choice, const OutputEvent& event) {
+    if (event.kind == OutputEvent::Kind::kCallEnd) return;
+    open_chunk(out, choice.index);
+    out += "\"tool_calls\":[{\"index\":" + std::to_string(event.index);
+    if (event.kind == OutputEvent::Kind::kCallBegin) {
+      out += ",\"id\":";
+      append_json_string(out, event.id);
+      out += ",\"type\":\"function\",\"function\":{\"name\":";
+      append_json_string(out, event.name);
+      out += ",\"arguments\":";
+    } else {
+      out += ",\"function\":{\"arguments\":";
+    }
+    append_json_string(out, event.text);
+    out += "}}]";
+    close_chunk(out, &choice, "");
+  }
+
   void open_chunk(std::string& out, int index) const {
     out += chunk_prefix_;
     out += ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":{";
@@ -177,12 +202,12 @@ Checked plan_openai_chat(const ServedModel& model, std::string_view text, Env& e
   }
   settle_params(params);
   Prompt prompt;
-  if (Checked error = render_chat(model, conversation, env, prompt)) return error;
+  if (Checked error = render_chat(model, std::move(conversation), params.cache_salt, env, prompt))
+    return error;
   params.stop.insert(params.stop.end(), prompt.stops.begin(), prompt.stops.end());
   out.prompts.push_back(std::move(prompt.ids));
-  out.output = {.split_reasoning = true,
-                .starts_inside = prompt.opens_reasoning,
-                .show_special = params.show_special};
+  out.output = std::move(prompt.output);
+  out.output.show_special = params.show_special;
   ReplyHead head{
       .id = new_id(env, "chatcmpl-"), .created = env.unix_micros() / 1'000'000, .model = model.id};
   out.writer = std::make_unique<ChatWriter>(std::move(head), *model.tokenizer,

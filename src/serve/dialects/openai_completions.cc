@@ -268,8 +268,7 @@ Checked plan_openai_completions(const ServedModel& model, std::string_view text,
     return invalid_param(params.made() > params.n ? "best_of" : "n",
                          "'n' or 'best_of' times the number of prompts is more than 256.");
   }
-  out.output = {
-      .split_reasoning = false, .show_special = params.show_special, .continues_text = true};
+  out.output = {.show_special = params.show_special, .continues_text = true};
   const ReplyHead head{
       .id = new_id(env, "cmpl-"), .created = env.unix_micros() / 1'000'000, .model = model.id};
   out.writer = std::make_unique<CompletionWriter>(head, *model.tokenizer,

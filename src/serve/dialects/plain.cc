@@ -20,6 +20,15 @@ class PlainWriter final : public ReplyWriter {
   void delta(std::string& out, Choice& choice, const OutputPiece& piece) override {
     if (!piece.reasoning.empty()) append_piece(out, choice, piece.reasoning, true);
     if (!piece.content.empty()) append_piece(out, choice, piece.content, false);
+    for (const OutputEvent& event : piece.calls) {
+      if (event.kind == OutputEvent::Kind::kCallBegin) {
+        choice.tool_calls.push_back({event.id, event.name, ""});
+      } else if (event.kind == OutputEvent::Kind::kCallArguments) {
+        choice.tool_calls.back().arguments += event.text;
+      } else {
+        append_call(out, choice);
+      }
+    }
   }
 
   void choice_end(std::string&, Choice& choice) override {
@@ -50,6 +59,7 @@ class PlainWriter final : public ReplyWriter {
       out += ",\"reasoning\":";
       append_json_string(out, first.reasoning);
     }
+    append_tool_calls(out, first.tool_calls);
     if (many_) {
       out += ",\"texts\":[";
       for (const Choice& choice : choices) {
@@ -89,6 +99,15 @@ class PlainWriter final : public ReplyWriter {
     close(out);
   }
 
+  /// A call is told at once, when it is complete.
+  void append_call(std::string& out, const Choice& choice) const {
+    open(out);
+    if (many_) out += "\"index\":" + std::to_string(choice.index) + ",";
+    out += "\"tokens\":" + std::to_string(choice.completion_tokens);
+    append_tool_calls(out, {&choice.tool_calls.back(), 1});
+    close(out);
+  }
+
   static void append_timings(std::string& out, const FinishEvent& timing) {
     out += ",\"timings\":{\"queue_ms\":";
     append_json_number(out, static_cast<double>(timing.queue_micros) / 1000);
@@ -116,10 +135,11 @@ Checked plan_plain_body(const ServedModel& model, const json::object& body, Env&
     Conversation conversation;
     if (Checked error = read_conversation(body, conversation)) return error;
     Prompt prompt;
-    if (Checked error = render_chat(model, conversation, env, prompt)) return error;
+    if (Checked error = render_chat(model, std::move(conversation), params.cache_salt, env, prompt))
+      return error;
     params.stop.insert(params.stop.end(), prompt.stops.begin(), prompt.stops.end());
     out.prompts.push_back(std::move(prompt.ids));
-    out.output = {.split_reasoning = true, .starts_inside = prompt.opens_reasoning};
+    out.output = std::move(prompt.output);
   } else {
     const json::value* prompt = find_member(body, "prompt");
     if (prompt == nullptr || !prompt->is_string()) {

@@ -58,7 +58,7 @@ Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env,
     if (Checked error = read_conversation(body, conversation)) return error;
     Prompt prompt;
     // A conversation beyond the context has a count too: that is why one asks.
-    Checked error = render_chat(model, conversation, env, prompt);
+    Checked error = render_chat(model, std::move(conversation), "", env, prompt);
     if (error && error->code != "context_length_exceeded") return error;
     ids = std::move(prompt.ids);
   } else if (Checked error = text_ids(model, body, ids)) {

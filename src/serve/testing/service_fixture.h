@@ -1,0 +1,161 @@
+#pragma once
+/// A Service behind real sockets, for tests of its endpoints.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "net/server.h"
+#include "net/testing/test_client.h"
+#include "serve/service.h"
+#include "serve/testing/scripted.h"
+
+namespace hadal {
+
+inline constexpr const char* kTemplate =
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{{ opening }}{% endif %}";
+
+/// A server with a scripted model that says `answer_`.
+class ServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    tokenizer_ = byte_tokenizer();
+    auto parsed = ChatTemplate::parse(kTemplate);
+    ASSERT_TRUE(parsed.ok()) << parsed.error().text();
+    template_ = std::make_unique<ChatTemplate>(std::move(parsed).value());
+    backend_ = std::make_unique<ScriptedBackend>([this](const GenerateRequest& request) {
+      const std::string prompt = tokenizer_->decode(request.prompt, true);
+      if (prompt == "which seed") return say("seed " + std::to_string(*request.sampling.seed));
+      return say(prompt.find("echo") != std::string::npos ? prompt : answer_);
+    });
+    auto model = std::make_unique<ServedModel>();
+    model->id = "test-model";
+    model->aliases = {"other-name"};
+    model->tokenizer = tokenizer_.get();
+    model->chat_template = template_.get();
+    model->n_ctx = 200;
+    model->created = 1;
+    service_.set_model(std::move(model), *backend_);
+    std::vector<Route> routes;
+    add(routes, "POST", "/v1/chat/completions", &Service::chat_completions);
+    add(routes, "POST", "/v1/completions", &Service::completions);
+    add(routes, "POST", "/generate", &Service::generate);
+    add(routes, "POST", "/tokenize", &Service::tokenize);
+    add(routes, "POST", "/detokenize", &Service::detokenize);
+    add(routes, "GET", "/v1/models", &Service::models);
+    add(routes, "GET", "/v1/models/{tail}", &Service::model);
+    add(routes, "GET", "/ready", &Service::ready);
+    Route socket{.method = "GET", .path = "/stream"};
+    socket.open_socket = [this](PeerRef peer) { return service_.stream_socket(peer); };
+    routes.push_back(std::move(socket));
+    ServerOptions options;
+    options.port = 0;
+    options.tick_micros = 20'000;
+    options.send_buffer_bytes = 4096;
+    options.error_body = openai_error_body;
+    auto started = Server::start(options, Router(std::move(routes)));
+    ASSERT_TRUE(started.ok()) << started.error().text();
+    server_ = std::move(started).value();
+  }
+  void TearDown() override {
+    server_->stop(0);
+    backend_.reset();
+  }
+
+  using Handler = void (Service::*)(HttpRequest&&, const PeerRef&);
+  void add(std::vector<Route>& routes, const char* method, const char* path, Handler handler) {
+    Route route{.method = method, .path = path, .body_bytes_max = 1 << 20};
+    route.handle = [this, handler](HttpRequest&& request, PeerRef peer) {
+      (service_.*handler)(std::move(request), peer);
+    };
+    routes.push_back(std::move(route));
+  }
+
+  static std::string post_bytes(std::string_view path, std::string_view body) {
+    return "POST " + std::string(path) +
+           " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " +
+           std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+  }
+
+  struct Reply {
+    int status = 0;
+    json::value body = {};
+    std::string raw = {};
+  };
+  Reply ask(std::string_view path, std::string_view body) {
+    TestClient client(server_->port());
+    client.send(post_bytes(path, body));
+    return parse(client.read_to_end());
+  }
+  Reply get(const std::string& path) {
+    TestClient client(server_->port());
+    client.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    return parse(client.read_to_end());
+  }
+  static Reply parse(const std::string& raw) {
+    Reply reply{.raw = raw};
+    if (raw.size() > 12) reply.status = std::atoi(raw.c_str() + 9);
+    auto parsed = parse_json(raw.substr(std::min(raw.size(), raw.find("\r\n\r\n") + 4)));
+    EXPECT_TRUE(parsed.ok()) << raw;
+    if (parsed.ok()) reply.body = std::move(parsed).value();
+    return reply;
+  }
+
+  /// The data of each event of a finished stream.
+  static std::vector<std::string> events_of(const std::string& raw) {
+    std::string body;
+    size_t at = raw.find("\r\n\r\n") + 4;
+    while (at < raw.size()) {  // chunks
+      const size_t size = std::strtoul(raw.c_str() + at, nullptr, 16);
+      at = raw.find("\r\n", at) + 2;
+      body += raw.substr(at, size);
+      at += size + 2;
+    }
+    std::vector<std::string> events;
+    for (size_t from = 0; from < body.size();) {
+      const size_t end = body.find("\n\n", from);
+      if (end == std::string::npos) break;
+      if (body.compare(from, 6, "data: ") == 0)
+        events.push_back(body.substr(from + 6, end - from - 6));
+      from = end + 2;
+    }
+    return events;
+  }
+  std::vector<std::string> stream(std::string_view path, std::string_view body) {
+    TestClient client(server_->port());
+    client.send(post_bytes(path, body));
+    return events_of(client.read_to_end());
+  }
+  /// All deltas of that name, joined; each must be whole UTF-8.
+  static std::string joined(const std::vector<std::string>& events, const char* field) {
+    std::string out;
+    for (const std::string& event : events) {
+      if (event == "[DONE]") continue;
+      EXPECT_EQ(event.find("\xef\xbf\xbd"), std::string::npos) << event;
+      auto parsed = parse_json(event);
+      EXPECT_TRUE(parsed.ok()) << event;
+      if (!parsed.ok() || parsed.value().at("choices").get_array().empty()) continue;
+      const json::object& delta =
+          parsed.value().at("choices").get_array()[0].at("delta").get_object();
+      const json::value* text = delta.if_contains(field);
+      if (text != nullptr && text->is_string()) out += std::string_view(text->get_string());
+    }
+    return out;
+  }
+
+  static std::string error_field(const Reply& reply, const char* field) {
+    const json::value& value = reply.body.at("error").at(field);
+    return value.is_string() ? std::string(value.get_string()) : "null";
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> template_;
+  std::string answer_ = "Hello";
+  Service service_{Env::real()};
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<ScriptedBackend> backend_;
+};
+
+}  // namespace hadal
