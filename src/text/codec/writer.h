@@ -43,8 +43,8 @@ std::string joined_system(const Conversation& conversation);
 const json::object* function_of(const json::value& tool);
 std::string_view string_member(const json::object& object, std::string_view name);
 
-/// python_json() with small numbers as DeepSeek's V4 encoder writes them: 1e-7 and 0.00001 where Python
-/// has 1e-07 and 1e-05.
+/// python_json() with small numbers as DeepSeek's V4 encoder writes them: 1e-7 and 0.00001 where
+/// Python has 1e-07 and 1e-05.
 std::string recipe_json(const json::value& value);
 
 /// The index behind the last user message; 0 when there is none.
