@@ -11,3 +11,10 @@ set_source_files_properties(${PROJECT_SOURCE_DIR}/src/app/web_pack_data.S PROPER
   OBJECT_DEPENDS ${hadal_web_pack}
   COMPILE_DEFINITIONS HADAL_WEB_PACK="${hadal_web_pack}")
 target_link_libraries(app PUBLIC ZLIB::ZLIB)
+
+# The model inside the program.
+set(hadal_nano ${PROJECT_SOURCE_DIR}/src/app/nano/nano.gguf)
+target_sources(app PRIVATE ${PROJECT_SOURCE_DIR}/src/app/embedded_model_data.S)
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/app/embedded_model_data.S PROPERTIES
+  OBJECT_DEPENDS ${hadal_nano}
+  COMPILE_DEFINITIONS HADAL_NANO="${hadal_nano}")

@@ -71,8 +71,10 @@ struct LoadedModel : LoadedText {
 };
 
 /// `reference`: a path to a .gguf or to a directory of safetensors, a name in the store or in the
-/// catalogue (already pulled).
+/// catalogue (already pulled), or the model inside the program (app/embedded_model.h).
 Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
+/// Opens what find_model() found.
+Result<GgufFile> open_model_file(const std::filesystem::path& path);
 Result<LoadedText> load_text(const std::filesystem::path& path);
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
                                int threads, const Settings& settings);

@@ -3,6 +3,7 @@
 
 #include "app/app.h"
 #include "app/catalogue.h"
+#include "app/embedded_model.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/packed_cache.h"
@@ -20,8 +21,23 @@ json::value text_or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(text);
 }
 
-void list_store_json(const std::vector<StoredModel>& models) {
+constexpr std::string_view kInside = "part of the program";
+
+/// The model inside the program comes first, unless the store has one of its name.
+bool shows_embedded(const Settings& settings) {
+  return !find_stored(settings, std::string(kEmbeddedModel)).has_value();
+}
+
+void list_store_json(const std::vector<StoredModel>& models, bool with_embedded) {
   json::array list;
+  if (with_embedded) {
+    list.push_back({{"name", std::string(kEmbeddedModel)},
+                    {"path", nullptr},
+                    {"bytes", embedded_model().size()},
+                    {"sha256", nullptr},
+                    {"licence", std::string(kEmbeddedLicence)},
+                    {"origin", std::string(kInside)}});
+  }
   for (const StoredModel& model : models) {
     const StoreRecord record = model.record.value_or(StoreRecord{});
     list.push_back({{"name", model.name},
@@ -75,11 +91,15 @@ Result<int> list(const ListOptions& options, const Settings& settings) {
   }
   const std::vector<StoredModel> models = stored_models(settings);
   if (options.json) {
-    list_store_json(models);
+    list_store_json(models, shows_embedded(settings));
     return kExitOk;
   }
   if (models.empty())
-    print_note("no models yet; `hadal list --catalogue` shows what `hadal pull NAME` can get");
+    print_note("none pulled yet; `hadal list --catalogue` shows what `hadal pull NAME` can get");
+  if (shows_embedded(settings)) {
+    print_out(fmt::format("{:<40}{:>10}  {}\n", kEmbeddedModel,
+                          human_bytes(embedded_model().size()), kInside));
+  }
   for (const StoredModel& model : models) {
     print_out(fmt::format("{:<40}{:>10}  {}\n", model.name, human_bytes(model.bytes),
                           model.record.has_value() ? model.record->origin : ""));
@@ -97,6 +117,10 @@ void add_list(CLI::App& command, const Settings& settings, Action& run) {
 Result<int> remove(const std::vector<std::string>& names, const Settings& settings) {
   for (const std::string& name : names) {
     const auto model = find_stored(settings, name);
+    if (!model.has_value() && name == kEmbeddedModel) {
+      return Error{Code::kInvalidArgument,
+                   fmt::format("{} is part of the program and cannot be removed", name)};
+    }
     if (!model.has_value()) {
       std::vector<std::string> all;
       for (const StoredModel& other : stored_models(settings)) all.push_back(other.name);

@@ -3,6 +3,7 @@
 
 #include "app/app.h"
 #include "app/choose.h"
+#include "app/embedded_model.h"
 #include "app/output.h"
 #include "app/pull.h"
 #include "app/sha256.h"
@@ -28,6 +29,18 @@ Result<StoredModel> pull_chosen(PullOptions options, const Settings& settings) {
   return pull(options, settings);
 }
 
+/// Where nothing can be fetched, the program still answers. Not remembered: the next call tries
+/// anew.
+int take_embedded(const Error& why) {
+  print_error(why);
+  print_note(
+      fmt::format("nothing can be fetched here; taking {}, the model inside the program: it "
+                  "shows that everything works, and knows next to nothing",
+                  kEmbeddedModel));
+  print_out(std::string(kEmbeddedModel) + "\n");
+  return kExitOk;
+}
+
 Result<int> pull_command(const PullCommandOptions& options, const Settings& settings) {
   if (options.choose != options.pull.reference.empty()) {
     return usage_error("name what to pull, or use --default",
@@ -42,8 +55,15 @@ Result<int> pull_command(const PullCommandOptions& options, const Settings& sett
       return kExitOk;
     }
   }
+  if (options.pull.reference == kEmbeddedModel && options.pull.name.empty() &&
+      !find_stored(settings, options.pull.reference).has_value()) {
+    print_note(fmt::format("{} is part of the program: nothing to pull", kEmbeddedModel));
+    print_out(std::string(kEmbeddedModel) + "\n");
+    return kExitOk;
+  }
   const auto pulled =
       options.choose ? pull_chosen(options.pull, settings) : pull(options.pull, settings);
+  if (!pulled.ok() && options.choose) return take_embedded(pulled.error());
   if (!pulled.ok()) return pulled.error();
   const StoredModel& model = pulled.value();
   if (options.choose) remember_choice(settings, model.name);

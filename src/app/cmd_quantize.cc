@@ -67,7 +67,7 @@ Result<int> quantize(const QuantizeOptions& options, const Settings& settings) {
     how.importance = &importance;
   }
   TRY(const std::filesystem::path path, find_model(options.model, settings));
-  TRY(const GgufFile source, GgufFile::open(path));
+  TRY(const GgufFile source, open_model_file(path));
   TRY(const Conversion conversion, Conversion::plan(source, how));
   for (const std::string& note : conversion.notes()) print_note("note: " + note);
   const int64_t begin = Env::real().now_micros();

@@ -5,6 +5,7 @@
 
 #include "app/app.h"
 #include "app/catalogue.h"
+#include "app/embedded_model.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/sha256.h"
@@ -44,12 +45,14 @@ ModelFacts facts_from_catalogue(const CatalogueEntry& entry) {
   return facts;
 }
 
-ModelFacts facts_from_file(const GgufFile& file, const std::optional<StoredModel>& stored) {
+ModelFacts facts_from_file(const std::filesystem::path& path, const GgufFile& file,
+                           const std::optional<StoredModel>& stored) {
   ModelFacts facts;
-  facts.path = file.path();
-  facts.name = stored.has_value()    ? stored->name
-               : file.version() == 0 ? metadata_text(file, "general.name")
-                                     : facts.path.stem().string();
+  facts.path = path;
+  facts.name = stored.has_value()        ? stored->name
+               : is_embedded_model(path) ? std::string(kEmbeddedModel)
+               : file.version() == 0     ? metadata_text(file, "general.name")
+                                         : path.stem().string();
   facts.bytes = file.file_bytes();
   facts.architecture = metadata_text(file, "general.architecture");
   facts.licence = metadata_text(file, "general.license");
@@ -127,14 +130,18 @@ Result<int> show(const ShowOptions& options, const Settings& settings) {
     options.json ? print_facts_json(facts) : print_facts(facts);
     return kExitOk;
   }
-  TRY(const GgufFile file, GgufFile::open(path.value()));
-  ModelFacts facts = facts_from_file(file, stored);
+  TRY(const GgufFile file, open_model_file(path.value()));
+  ModelFacts facts = facts_from_file(path.value(), file, stored);
   if (!options.json) {
     print_facts(facts);
     print_contents(file, options.all);
     return kExitOk;
   }
-  if (facts.sha256.empty() && file.version() != 0) {
+  if (is_embedded_model(path.value())) {
+    const auto bytes = embedded_model();
+    facts.path.clear();
+    facts.sha256 = sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  } else if (facts.sha256.empty() && file.version() != 0) {
     TRY(facts.sha256, sha256_of_file(path.value()));
   }
   print_facts_json(facts);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "app/embedded_model.h"
 #include "app/packed_cache.h"
 #include "app/process_stats.h"
 #include "app/sha256.h"
@@ -18,6 +19,10 @@ constexpr int64_t kKeepMicros = 20'000'000;
 
 Result<std::string> model_digest(const GgufFile& file, const Settings& settings) {
   if (auto known = PackedCache(settings.packed_directory()).digest(file)) return *known;
+  if (file.origins().empty()) {
+    const auto bytes = embedded_model();
+    return sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
   std::string all;
   for (const GgufFile::Origin& origin : file.origins()) {
     TRY(const std::string one, sha256_of_file(origin.path));

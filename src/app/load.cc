@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/app.h"
+#include "app/embedded_model.h"
 #include "app/packed_cache.h"
 #include "base/env.h"
 #include "base/limits.h"
@@ -163,9 +164,9 @@ namespace {
 /// What any use of a file begins with.
 Result<LoadedText> open_file(const std::filesystem::path& path) {
   LoadedText out;
-  TRY(GgufFile file, GgufFile::open(path));
+  TRY(GgufFile file, open_model_file(path));
   out.file = std::make_unique<GgufFile>(std::move(file));
-  out.name = model_name(*out.file, path);
+  out.name = is_embedded_model(path) ? std::string(kEmbeddedModel) : model_name(*out.file, path);
   return out;
 }
 
@@ -205,7 +206,8 @@ Status add_weights(const LoadOptions& options, const Settings& settings, int64_t
     with_image.prediction_file = out.prediction_file.get();
   }
   TRY(out.model, Model::load(*out.file, with_image, *out.pool));
-  if (settings.packed_cache == PackedCacheUse::kReadAndWrite && out.packed == nullptr) {
+  const bool has_file = !out.file->origins().empty();
+  if (settings.packed_cache == PackedCacheUse::kReadAndWrite && out.packed == nullptr && has_file) {
     out.keeper = std::make_unique<PackedKeeper>(
         std::move(cache), OpenedModel{out.file->origins(), opened_micros * 1000},
         out.model->packed_parts());
@@ -238,6 +240,10 @@ Result<LoadedModel> load_both(const std::filesystem::path& path, const LoadOptio
 LoadedModel::LoadedModel(LoadedText text) : LoadedText(std::move(text)) {}
 LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel::~LoadedModel() = default;
+
+Result<GgufFile> open_model_file(const std::filesystem::path& path) {
+  return is_embedded_model(path) ? GgufFile::from_memory(embedded_model()) : GgufFile::open(path);
+}
 
 Result<LoadedText> load_text(const std::filesystem::path& path) {
   TRY(LoadedText out, open_file(path));

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/catalogue.h"
+#include "app/embedded_model.h"
 #include "app/output.h"
 #include "app/pull.h"
 #include "base/env.h"
@@ -47,7 +48,7 @@ std::optional<StoreRecord> read_record(const std::filesystem::path& path) {
 }
 
 std::vector<std::string> known_names(const Settings& settings) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {std::string(kEmbeddedModel)};
   for (const StoredModel& model : stored_models(settings)) names.push_back(model.name);
   for (const CatalogueEntry& entry : catalogue()) {
     if (std::find(names.begin(), names.end(), entry.name) == names.end())
@@ -164,6 +165,7 @@ Result<std::filesystem::path> find_model(const std::string& reference, const Set
                  "`hadal list` shows what is there"};
   }
   if (const auto stored = find_stored(settings, reference)) return stored->path;
+  if (reference == kEmbeddedModel) return embedded_model_path();
   if (reference.rfind("hf:", 0) == 0 || reference.rfind("ms:", 0) == 0) {
     const auto stored = find_stored(settings, store_name_of(reference));
     if (stored.has_value() && !is_other_hub_file(*stored, reference)) return stored->path;

@@ -310,21 +310,48 @@ def test_list_and_rm():
     """The store's models; what rm takes away is gone; the catalogue needs no store."""
     with tempfile.TemporaryDirectory() as home:
         assert hadal("list", home=home).code == 0
-        assert one_object(hadal("list", "--json", home=home)) == {"models": []}
+        (inside,) = one_object(hadal("list", "--json", home=home))["models"]
+        assert inside["name"] == "nano" and inside["path"] is None, inside
         pulled = hadal("pull", MODEL, home=home)
         assert pulled.code == 0 and pulled.out == "tiny\n", pulled
-        (model,) = one_object(hadal("list", "--json", home=home))["models"]
+        (_, model) = one_object(hadal("list", "--json", home=home))["models"]
         assert model["name"] == "tiny" and model["bytes"] == MODEL.stat().st_size, model
         assert "tiny" in hadal("list", home=home).out
         assert hadal("tokenize", "--model", "tiny", stdin="a", home=home).out == "97\n"
         fails(hadal("rm", "tinny", home=home), 1, "tinny", "tiny")
         assert hadal("rm", "tiny", home=home).code == 0
-        assert one_object(hadal("list", "--json", home=home)) == {"models": []}
+        assert len(one_object(hadal("list", "--json", home=home))["models"]) == 1
         assert MODEL.exists()
+        fails(hadal("rm", "nano", home=home), 1, "part of the program")
     catalogue = one_object(hadal("list", "--catalogue", "--json"))["models"]
     names = [entry["name"] for entry in catalogue]
     assert "smollm2-135m" in names and "deepseek-r1-distill-qwen-7b" in names, names
     assert all(entry["memory_bytes"] > entry["bytes"] and entry["licence"] and entry["sources"] for entry in catalogue)
+
+
+def test_embedded_model():
+    """The model inside the program answers with an empty store and says what it is."""
+    with tempfile.TemporaryDirectory() as home:
+        def ask(prompt, *options):
+            return one_object(hadal("run", "--model", "nano", "--prompt", prompt, "-n", "60", "--temp", "0", "--json", *options, home=home))
+        assert "Hadal nano" in ask("Who are you?")["text"]
+        assert "Hadal nano" in ask("你是谁？")["text"]
+        assert "Paris" in ask("What is the capital of France?")["text"]
+        alone = ask("What is Hadal?")
+        assert "DeepSeek" in alone["text"] and ask("What is Hadal?", "--speculate", "ngram")["ids"] == alone["ids"], alone
+        guessed = ask("What is Hadal?", "--speculate", "mtp")
+        assert guessed["ids"] == alone["ids"] and guessed["accepted_tokens"] > 0, guessed
+        listed = hadal("list", home=home)
+        assert "nano" in listed.out and "part of the program" in listed.out, listed
+        shown = keys(hadal("show", "nano", "--json", home=home), "name", "path", "bytes", "sha256", "architecture", "licence")
+        assert shown["name"] == "nano" and shown["path"] is None and shown["architecture"] == "deepseek2", shown
+        assert shown["licence"] == "Apache-2.0" and 10**6 < shown["bytes"] <= 6 * 10**6 and len(shown["sha256"]) == 64, shown
+        assert "Hadal nano" in hadal("show", "nano", home=home).out
+        pulled = hadal("pull", "nano", home=home)
+        assert pulled.code == 0 and pulled.out == "nano\n" and "part of the program" in pulled.err, pulled
+        # A model of that name in the store comes first.
+        assert hadal("pull", MODEL, "--name", "nano", home=home).code == 0
+        assert keys(hadal("show", "nano", "--json", home=home), *shown)["architecture"] == "llama"
 
 
 def broken(name, data):
