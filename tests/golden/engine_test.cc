@@ -160,7 +160,7 @@ void expect_prediction_changes_nothing(const char* name, LoadOptions options) {
     const Speculated got = speculated(*predicting.model, requests, max_batch,
                                       make_prediction_drafter(*predicting.model, 0.01));
     EXPECT_EQ(got.ids, alone);
-    EXPECT_GT(got.stats.drafted_tokens, 50u);
+    EXPECT_GT(got.stats.drafted_tokens, 10u);  // how many pay is decided by what came true
   }
 }
 

@@ -93,7 +93,7 @@ void expect_same_from_everywhere(const std::filesystem::path& path, const LoadOp
 }
 
 TEST(PagesGolden, TinyModelsGiveTheSameTokensFromEverywhere) {
-  for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf"}) {
+  for (const char* name : {"qwen3.gguf", "llama_q8_0.gguf", "deepseek4.gguf"}) {
     expect_same_from_everywhere(testing::tiny_model(name));
   }
 }
