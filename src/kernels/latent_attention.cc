@@ -17,8 +17,9 @@ using cpu::kKeyTile;
 using Partial = PartialSoftmax;
 
 // As in attention.cc: a row's positions are cut into spans with a running softmax each, merged in
-// order, so that a row gets the same bits however its spans are shared out.
-constexpr int64_t kSpan = 512;
+// order, so that a row gets the same bits however its spans are shared out. Shorter than there: a
+// row's heads lie in one tile, so the spans are all that workers can share.
+constexpr int64_t kSpan = 128;
 static_assert(kSpan % kKeyTile == 0 && kKvBlock == cpu::kKvBlock);
 // Queries (rows x heads) that share the unpacking of a tile.
 constexpr int64_t kQueriesPerTile = 64;

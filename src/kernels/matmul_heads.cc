@@ -1,5 +1,6 @@
 #include "kernels/matmul_heads.h"
 
+#include <algorithm>
 #include <deque>
 
 #include "base/check.h"
@@ -42,9 +43,9 @@ void matmul_heads(const HeadRows& x, int64_t n, std::span<const Weight> weights,
       const int64_t rows = std::min(kRowsPerItem, n - first);
       const Weight* const readers[] = {&weights[static_cast<size_t>(head)]};
       worker.rows.reset(rows, readers);
-      worker.rows.set_all(x.at(first, head), x.row_stride, worker.alone);
+      worker.rows.set_all(x.head(first, head), x.row_stride, worker.alone);
       const MatmulTask task{
-          .weight = readers[0], .out = out.at(first, head), .out_stride = out.row_stride};
+          .weight = readers[0], .out = out.head(first, head), .out_stride = out.row_stride};
       matmul(worker.rows, {&task, 1}, worker.alone, worker.workspace);
     }
   });

@@ -31,8 +31,8 @@ struct HeadRows {
   int64_t row_stride = 0;
   int64_t head_stride = 0;
 
-  float* at(int64_t row, int64_t head) const {
-    return data + row * row_stride + head * head_stride;
+  float* head(int64_t row, int64_t index) const {
+    return data + row * row_stride + index * head_stride;
   }
 };
 

@@ -33,9 +33,8 @@ MatmulTask task(const Weight& weight, std::vector<float>& out, int64_t n) {
 }  // namespace
 
 void IndexerPass::project(const IndexerWeights& weights, const MatmulRows& hidden,
-                          const MatmulRows& q_rank, const RopeAngles& angles,
-                          const IndexKeys& keys, const AttentionRows& rows, ThreadPool& pool,
-                          MatmulWorkspace& workspace) {
+                          const MatmulRows& q_rank, const RopeAngles& angles, const IndexKeys& keys,
+                          const AttentionRows& rows, ThreadPool& pool, MatmulWorkspace& workspace) {
   const int64_t n = hidden.n();
   const MatmulTask queries[] = {task(weights.q.weight, q_, n)};
   matmul(q_rank, queries, pool, workspace);

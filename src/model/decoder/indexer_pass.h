@@ -1,6 +1,6 @@
 #pragma once
-/// DeepSeek V3.2's lightning indexer in a forward pass: projections, keys beside the pool's, and the
-/// choice of positions (kernels/indexer.h has the formula).
+/// DeepSeek V3.2's lightning indexer in a forward pass: projections, keys beside the pool's, and
+/// the choice of positions (kernels/indexer.h has the formula).
 #include <vector>
 
 #include "kernels/indexer.h"
@@ -15,8 +15,7 @@ namespace hadal {
 class IndexerPass {
  public:
   explicit IndexerPass(const IndexerConfig& config)
-      : config_(config),
-        shape_{config.n_heads, config.d_index, config.top_k, KvType::kF16} {}
+      : config_(config), shape_{config.n_heads, config.d_index, config.top_k, KvType::kF16} {}
 
   const IndexShape& shape() const { return shape_; }
   /// Rows that see no more positions than that attend to all.

@@ -203,8 +203,8 @@ std::vector<LatentDecoder::Run> LatentDecoder::runs(int64_t index) const {
     while (end < n_rows_ && row_sequences_[static_cast<size_t>(end)] == sequence) ++end;
     const int64_t seen = positions_[static_cast<size_t>(end - 1)] + 1;
     const bool sparse = config_.indexer && seen > indexer_.top_k();
-    const bool cheaper = form_ == LatentForm::kAuto &&
-                         latent_expanded_is_cheaper(latent_shape(), end - begin, seen);
+    const bool cheaper =
+        form_ == LatentForm::kAuto && latent_expanded_is_cheaper(latent_shape(), end - begin, seen);
     const bool expanded = !sparse && (form_ == LatentForm::kExpanded || cheaper);
     if (!expanded && !out.empty() && !out.back().expanded) {
       out.back().end = end;
@@ -236,16 +236,15 @@ void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
   matmul_heads(queries, run.rows(), weights.k_up, absorbed, pool_, heads_);
   for (int64_t r = 0; r < run.rows(); ++r) {
     for (int64_t h = 0; h < n_heads; ++h) {
-      std::copy_n(queries.at(r, h) + shape_.d_nope, shape_.d_rope, absorbed.at(r, h) + rank);
+      std::copy_n(queries.head(r, h) + shape_.d_nope, shape_.d_rope, absorbed.head(r, h) + rank);
     }
   }
   lap(Op::kLatentUp);
   const AttentionRows rows = rows_of(run, sequences);
   if (index == config_.n_layers || config_.indexer) {
     const PositionLists& seen =
-        index == config_.n_layers
-            ? prediction_sees_ = all_but_first(rows)
-            : indexer_.select(index_keys(kv, index), rows, run.begin, pool_);
+        index == config_.n_layers ? prediction_sees_ = all_but_first(rows)
+                                  : indexer_.select(index_keys(kv, index), rows, run.begin, pool_);
     latent_attention_sparse(kv, index, rows, seen, absorbed_.data(), latent_shape(),
                             config_.attention_scale, mixed_.data(), pool_);
   } else {

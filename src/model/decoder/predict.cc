@@ -14,8 +14,7 @@
 namespace hadal {
 namespace {
 
-uint16_t* state_of(KvPool& kv, int64_t state_bytes, const KvSequence& sequence,
-                   int64_t position) {
+uint16_t* state_of(KvPool& kv, int64_t state_bytes, const KvSequence& sequence, int64_t position) {
   const auto page = static_cast<size_t>(position / kv.page_tokens());
   std::byte* extra = kv.extra(sequence.pages[page]);
   return reinterpret_cast<uint16_t*>(extra + position % kv.page_tokens() * state_bytes);
@@ -65,7 +64,8 @@ void Decoder::join_states(std::span<const KvSequence> sequences, KvPool& kv) {
       std::fill_n(state, d, 0.0f);
       if (positions_[row] > 0) {
         const auto sequence = static_cast<size_t>(row_sequences_[row]);
-        const uint16_t* before = state_of(kv, state_bytes(), sequences[sequence], positions_[row] - 1);
+        const uint16_t* before =
+            state_of(kv, state_bytes(), sequences[sequence], positions_[row] - 1);
         for (int64_t i = 0; i < d; ++i) state[i] = f16_to_f32(before[i]);
       }
       rms_norm(state, d, weights.state_norm.data(), config_.rms_eps, 1, d, state, d);
