@@ -9,10 +9,12 @@
 
 #include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
+#include "model/testing/changed_file.h"
 
 namespace hadal {
 namespace {
 
+using testing_model::Changed;
 using testing_model::LoadedModel;
 using testing_model::Runner;
 
@@ -288,47 +290,6 @@ TEST(Deepseek4, PredictionBlockMatchesReference) {
     EXPECT_LE(worst, 1e-4);
   }
 }
-
-/// The committed model with one key or tensor changed, as an error text; "" when it loads.
-class Changed {
- public:
-  explicit Changed(const std::string& name) {
-    std::ifstream in(kDirectory + name + ".gguf", std::ios::binary);
-    const std::vector<char> bytes((std::istreambuf_iterator<char>(in)), {});
-    bytes_.resize(bytes.size());
-    std::memcpy(bytes_.data(), bytes.data(), bytes.size());
-  }
-  /// The `size` bytes at `offset` behind the key become `value`.
-  template <typename T>
-  Changed& set(const std::string& key, T value, size_t offset = 4) {
-    const auto* first = reinterpret_cast<const char*>(bytes_.data());
-    const std::string_view all(first, bytes_.size());
-    const size_t at = all.find(key);
-    EXPECT_NE(at, std::string_view::npos) << key;
-    std::memcpy(bytes_.data() + at + key.size() + offset, &value, sizeof(value));
-    return *this;
-  }
-  /// Another name of the same length.
-  Changed& rename(const std::string& from, const std::string& to) {
-    EXPECT_EQ(from.size(), to.size());
-    const auto* first = reinterpret_cast<const char*>(bytes_.data());
-    const size_t at = std::string_view(first, bytes_.size()).find(from);
-    EXPECT_NE(at, std::string_view::npos) << from;
-    std::memcpy(bytes_.data() + at, to.data(), to.size());
-    return *this;
-  }
-  std::string error() {
-    const Result<GgufFile> file = GgufFile::from_memory(bytes_);
-    if (!file.ok()) return file.error().text();
-    ThreadPool pool(1);
-    const auto model = Model::load(file.value(), {}, pool);
-    return model.ok() ? "" : model.error().text();
-  }
-  std::vector<std::byte>& bytes() { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
-};
 
 // Goal: configs that contradict themselves give one clear error naming the key.
 TEST(Deepseek4, HostileConfigsAreRefused) {
