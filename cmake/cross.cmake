@@ -7,7 +7,11 @@ find_package(Threads REQUIRED)
 add_library(header_only INTERFACE)
 target_compile_definitions(header_only INTERFACE FMT_HEADER_ONLY SPDLOG_HEADER_ONLY
   SPDLOG_FMT_EXTERNAL)
-foreach(library fmt::fmt spdlog::spdlog Boost::json)
+foreach(library fmt::fmt spdlog::spdlog)
   add_library(${library} ALIAS header_only)
 endforeach()
+# Boost.JSON brings its sources as one header, which one file of ours compiles.
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/boost_json.cc CONTENT "#include <boost/json/src.hpp>\n")
+add_library(boost_json STATIC ${PROJECT_BINARY_DIR}/boost_json.cc)
+add_library(Boost::json ALIAS boost_json)
 add_subdirectory(/usr/src/googletest ${PROJECT_BINARY_DIR}/googletest EXCLUDE_FROM_ALL)

@@ -206,13 +206,15 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   TRY(const std::filesystem::path path, find_model(options.model, settings));
   (void)path;
   TRY(const KvType kv, kv_type_from(options.kv_type));
+  TRY(const LatentForm latent, latent_form_from(options.latent));
   TRY(const WebPack pack, WebPack::parse(WebPack::embedded()));
   warn_when_open(options);
   Service service(Env::real());
   TRY(auto server, Server::start(server_options(options), Router(make_routes(service, pack))));
-  TRY(LoadedModel loaded,
-      open_model(options.model, options.threads, settings,
-                 {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
+  TRY(LoadedModel loaded, open_model(options.model, options.threads, settings,
+                                     {.kv_type = kv,
+                                      .latent_form = latent,
+                                      .predict = wants_prediction(options.speculation)}));
   if (!loaded.template_problem.empty()) {
     print_note("warning: " + loaded.template_problem + "; chats use a simple fallback format");
   }

@@ -33,12 +33,14 @@ Result<std::string> model_digest(const GgufFile& file, const Settings& settings)
 
 /// All that keys and values depend on besides the tokens. Another instruction set or another
 /// version may round differently, and then the same prompt would not get the same tokens.
-Result<std::string> fingerprint(const LoadedModel& loaded, const Settings& settings) {
+Result<std::string> fingerprint(const LoadedModel& loaded, const ServeOptions& options,
+                                const Settings& settings) {
   TRY(const std::string digest, model_digest(*loaded.file, settings));
   const KvLayout layout = loaded.model->kv_layout();
-  return fmt::format("{} {} {} layers={} heads={} width={} type={} extra={}", digest, HADAL_VERSION,
-                     isa_name(current_isa()), layout.n_layers, layout.n_kv_heads, layout.d_head,
-                     static_cast<int>(layout.type), layout.extra_bytes);
+  return fmt::format("{} {} {} layers={} heads={} width={} type={} extra={} latent={}", digest,
+                     HADAL_VERSION, isa_name(current_isa()), layout.n_layers, layout.n_kv_heads,
+                     layout.d_head, static_cast<int>(layout.type), layout.extra_bytes,
+                     options.latent);
 }
 
 }  // namespace
@@ -63,7 +65,7 @@ Result<std::unique_ptr<TieredPages>> open_kv_tiers(const ServeOptions& options,
                                                  : std::filesystem::path(options.kv_cache_dir);
   std::error_code ignored;  // where it fails, the tier says that it cannot make its directory
   std::filesystem::create_directories(tiers.directory.parent_path(), ignored);
-  TRY(tiers.fingerprint, fingerprint(loaded, settings));
+  TRY(tiers.fingerprint, fingerprint(loaded, options, settings));
   return std::make_unique<TieredPages>(tiers, Env::real());
 }
 

@@ -95,6 +95,25 @@ Result<KvType> kv_type_from(const std::string& kv) {
                "use f32, f16 or q8_0"};
 }
 
+void add_latent_option(CLI::App& command, std::string& latent) {
+  command
+      .add_option(
+          "--latent", latent,
+          "attention of DeepSeek V2 and V3: absorbed (the same tokens whatever runs beside a "
+          "request) or auto (faster on long prompts, rounded differently by their pieces; "
+          "default " +
+              latent + ")")
+      ->check(CLI::IsMember({"absorbed", "auto"}))
+      ->type_name("FORM");
+}
+
+Result<LatentForm> latent_form_from(const std::string& latent) {
+  if (latent == "absorbed") return LatentForm::kAbsorbed;
+  if (latent == "auto") return LatentForm::kAuto;
+  return Error{Code::kInvalidArgument, "'" + latent + "' is no form of latent attention",
+               "use absorbed or auto"};
+}
+
 void add_rounding_options(CLI::App& command, RoundingOptions& options) {
   add_kv_option(command, options.kv);
   command
@@ -104,11 +123,13 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
           "for models below half a billion parameters)")
       ->check(CLI::IsMember({"auto", "int8", "int16"}))
       ->type_name("TYPE");
+  add_latent_option(command, options.latent);
 }
 
 Result<LoadOptions> load_options_from(const RoundingOptions& options) {
   LoadOptions out;
   TRY(out.kv_type, kv_type_from(options.kv));
+  TRY(out.latent_form, latent_form_from(options.latent));
   if (options.activations == "int8") out.activations = Activations::kInt8;
   if (options.activations == "int16") out.activations = Activations::kInt16;
   return out;

@@ -28,12 +28,17 @@ Result<LoadedModel> open_weights(const std::string& model, int threads, const Se
 void add_kv_option(CLI::App& command, std::string& kv);
 Result<KvType> kv_type_from(const std::string& kv);
 
+/// --latent absorbed|auto: how latent attention (DeepSeek V2 and V3) is computed.
+void add_latent_option(CLI::App& command, std::string& latent);
+Result<LatentForm> latent_form_from(const std::string& latent);
+
 /// How a command that compares or measures lets one choose what numbers are rounded to.
 struct RoundingOptions {
   std::string kv = "f16";
   std::string activations = "auto";
+  std::string latent = "absorbed";
 };
-/// --kv-type and --activations auto|int8|int16.
+/// --kv-type, --activations auto|int8|int16 and --latent.
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
 Result<LoadOptions> load_options_from(const RoundingOptions& options);
 

@@ -87,6 +87,10 @@ constexpr ConfigKey kKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_type) && kv_type_from(o.kv_type).ok();
      }},
+    {"latent",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.latent) && latent_form_from(o.latent).ok();
+     }},
     {"kv-memory",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.kv_memory) && parse_bytes(o.kv_memory).has_value();
@@ -183,6 +187,31 @@ void add_kv_cache_options(CLI::App& command, ServeOptions& o) {
   }
 }
 
+void add_queue_options(CLI::App& command, ServeOptions& o) {
+  command
+      .add_option("--max-queue", o.max_queue,
+                  "requests that may wait for their turn (default 256); more are told to come back "
+                  "later (429)")
+      ->check(CLI::Range(1, limits::kQueuedRequests))
+      ->type_name("N");
+  command
+      .add_option("--queue-wait", o.queue_wait,
+                  "seconds that a request may wait for its turn (default 120; 0: for ever), then "
+                  "it is told to come back later (503)")
+      ->check(CLI::Range(int64_t{0}, kQueueSecondsMax))
+      ->type_name("S");
+  command
+      .add_option("--latency-target", o.latency_target,
+                  "milliseconds between two tokens of an answer that new prompts should not exceed "
+                  "(default 50; 0: prompts first)")
+      ->check(CLI::Range(int64_t{0}, kLatencyMillisMax))
+      ->type_name("MS");
+  command
+      .add_option("--step-tokens", o.step_tokens, "tokens computed at once, at most (default 512)")
+      ->check(CLI::Range(1, kStepTokensMax))
+      ->type_name("N");
+}
+
 }  // namespace
 
 void add_serve_options(CLI::App& command, ServeOptions& o) {
@@ -209,29 +238,9 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
   command.add_option("--parallel", o.parallel, "requests answered at once (default 8)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  command
-      .add_option("--max-queue", o.max_queue,
-                  "requests that may wait for their turn (default 256); more are told to come back "
-                  "later (429)")
-      ->check(CLI::Range(1, limits::kQueuedRequests))
-      ->type_name("N");
-  command
-      .add_option("--queue-wait", o.queue_wait,
-                  "seconds that a request may wait for its turn (default 120; 0: for ever), then "
-                  "it is told to come back later (503)")
-      ->check(CLI::Range(int64_t{0}, kQueueSecondsMax))
-      ->type_name("S");
-  command
-      .add_option("--latency-target", o.latency_target,
-                  "milliseconds between two tokens of an answer that new prompts should not exceed "
-                  "(default 50; 0: prompts first)")
-      ->check(CLI::Range(int64_t{0}, kLatencyMillisMax))
-      ->type_name("MS");
-  command
-      .add_option("--step-tokens", o.step_tokens, "tokens computed at once, at most (default 512)")
-      ->check(CLI::Range(1, kStepTokensMax))
-      ->type_name("N");
+  add_queue_options(command, o);
   add_kv_option(command, o.kv_type);
+  add_latent_option(command, o.latent);
   add_speculation_options(command, o.speculation);
   command
       .add_option(

@@ -27,6 +27,7 @@ struct ServeOptions {
   int64_t queue_wait = 120;     ///< seconds; 0: for ever
   int64_t latency_target = 50;  ///< milliseconds; 0: none
   std::string kv_type = "f16";
+  std::string latent = "absorbed";
   std::string kv_memory;             ///< a size; empty: what all requests can fill, within reason
   std::string kv_cache_ram;          ///< a size; empty: none
   std::string kv_cache_disk;         ///< a size; empty: none

@@ -70,7 +70,7 @@ enum class LatentForm : uint8_t {
 
 struct LoadOptions {
   KvType kv_type = KvType::kF16;
-  LatentForm latent_form = LatentForm::kAuto;
+  LatentForm latent_form = LatentForm::kAbsorbed;
   bool predict = false;  ///< with the layer for multi-token prediction, if the file has one
   /// The file that holds that layer alone (DeepSeek V4). May be null; must outlive the model.
   const GgufFile* prediction_file = nullptr;

@@ -15,9 +15,9 @@ int64_t now_nanos() {
 
 std::string_view op_name(Op op) {
   constexpr std::array<std::string_view, kOps> kNames = {
-      "embed",     "norm",          "qkv",     "query_up", "rope",   "kv_write", "indexer",
-      "latent_up",
-      "attention", "attention_out", "gate_up", "down",     "router", "experts",  "head"};
+      "embed",    "norm",    "qkv",       "query_up",  "rope",
+      "kv_write", "indexer", "latent_up", "attention", "attention_out",
+      "gate_up",  "down",    "router",    "experts",   "head"};
   return kNames[static_cast<size_t>(op)];
 }
 

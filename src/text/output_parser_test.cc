@@ -361,6 +361,16 @@ TEST(OutputParser, CallsHaveIdsAndEndTheAnswer) {
   EXPECT_EQ(shown(parse(kTokens, kAnswer, {text}, false)), "C(a{})WC(b{})WC(more)");
 }
 
+// Goal: text on the two sides of a dropped marker never grows together into a marker, not where the
+// first part comes from a call that was given back either.
+TEST(OutputParser, DroppedMarkersLeaveNoneBehind) {
+  const std::string end = "<｜tool▁call▁end｜>";
+  const std::string split = "<｜tool▁calls" + end + "▁end｜>";
+  EXPECT_EQ(shown(parse(kTokens, kAnswer, {"x" + split})), "C(x<｜tool▁calls\n▁end｜>)");
+  EXPECT_EQ(shown(parse(kTokens, kAnswer, {"<｜tool▁calls▁begin｜>get{}" + split})),
+            "C(get{}<｜tool▁calls)WC(\n▁end｜>)");
+}
+
 // Goal: a call that does not end is given back when it grows too long; a nameless one much sooner.
 TEST(OutputParser, CallsAreBounded) {
   OutputParser parser({.syntax = kTokens});

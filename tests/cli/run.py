@@ -187,8 +187,11 @@ def test_logits():
 
 def test_logits_equal_references():
     """Models without vocabulary work; logits equal the committed references within 1e-4."""
-    for path in sorted((ROOT / "tests/golden/tiny").glob("*.gguf")):
-        data = path.with_suffix(".ref").read_bytes()
+    for reference in sorted((ROOT / "tests/golden/tiny").glob("*.ref")):
+        path = reference.with_suffix(".gguf")
+        if not path.exists():
+            continue  # of a prediction layer: the room's own tests
+        data = reference.read_bytes()
         count, vocab = struct.unpack_from("<ii", data)
         ids = struct.unpack_from(f"<{count}i", data, 8)
         wanted = struct.unpack_from(f"<{vocab}f", data, 8 + 4 * count + 4 * vocab * (count - 1))

@@ -211,6 +211,7 @@ void OutputParser::take_marker(const Marker& marker) {
   } else {
     take_marker_in_text(marker);
   }
+  seam_ = true;  // a call that was given back has emitted text in front of the marker
 }
 
 void OutputParser::take_think(bool opens) {
