@@ -17,25 +17,20 @@ namespace {
 /// A server that is told to end has this long to write; those who watch it wait for longer.
 constexpr int64_t kKeepMicros = 20'000'000;
 
-Result<std::string> model_digest(const GgufFile& file, const Settings& settings) {
+Result<std::string> digest_of(const GgufFile& file, const Settings& settings) {
   if (auto known = PackedCache(settings.packed_directory()).digest(file)) return *known;
   if (file.origins().empty()) {
     const auto bytes = embedded_model();
     return sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
-  std::string all;
-  for (const GgufFile::Origin& origin : file.origins()) {
-    TRY(const std::string one, sha256_of_file(origin.path));
-    all += one;
-  }
-  return sha256_of(all);
+  return model_digest(file.origins());
 }
 
 /// All that keys and values depend on besides the tokens. Another instruction set or another
 /// version may round differently, and then the same prompt would not get the same tokens.
 Result<std::string> fingerprint(const LoadedModel& loaded, const ServeOptions& options,
                                 const Settings& settings) {
-  TRY(const std::string digest, model_digest(*loaded.file, settings));
+  TRY(const std::string digest, digest_of(*loaded.file, settings));
   const KvLayout layout = loaded.model->kv_layout();
   return fmt::format("{} {} {} layers={} heads={} width={} type={} extra={} latent={}", digest,
                      HADAL_VERSION, isa_name(current_isa()), layout.n_layers, layout.n_kv_heads,

@@ -158,17 +158,6 @@ Status check_unchanged(const OpenedModel& opened) {
   return {};
 }
 
-/// Of the file; of a split, of its parts' digests.
-Result<std::string> hash_files(const std::vector<GgufFile::Origin>& origins,
-                               const std::atomic<bool>& stop) {
-  std::string all;
-  for (const GgufFile::Origin& origin : origins) {
-    TRY(const std::string one, sha256_of_file(origin.path, {}, &stop));
-    all += one;
-  }
-  return origins.size() == 1 ? all : sha256_of(all);
-}
-
 uint64_t remove_images(const std::vector<CachedImage>& images) {
   uint64_t bytes = 0;
   for (const CachedImage& image : images) {
@@ -186,6 +175,16 @@ void log_unused(const Error& error) {
 }
 
 }  // namespace
+
+Result<std::string> model_digest(const std::vector<GgufFile::Origin>& origins,
+                                 const std::atomic<bool>* stop) {
+  std::string all;
+  for (const GgufFile::Origin& origin : origins) {
+    TRY(const std::string one, sha256_of_file(origin.path, {}, stop));
+    all += one;
+  }
+  return origins.size() == 1 ? all : sha256_of(all);
+}
 
 std::filesystem::path PackedCache::image_path(const std::string& sha256) const {
   return directory_ / (sha256 + std::string(kImageSuffix));
@@ -229,7 +228,7 @@ Status PackedCache::keep(const OpenedModel& opened_as, std::span<const PackedPar
   }
   for (const auto& draft : files_in(directory_, ".draft-")) ::unlink(draft.c_str());
   TRY_STATUS(check_unchanged(opened));
-  TRY(const std::string sha256, hash_files(opened.origins, stop));
+  TRY(const std::string sha256, model_digest(opened.origins, &stop));
   TRY_STATUS(check_unchanged(opened));
   ThreadPool alone(1);
   if (!PackedImage::open(image_path(sha256), sha256, alone).ok()) {

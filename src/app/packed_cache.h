@@ -38,6 +38,11 @@ struct OpenedModel {
   int64_t unix_ns = 0;
 };
 
+/// SHA-256 of a model's file; of a split or a directory, of its files' digests. Reads them all;
+/// kCancelled soon after `stop` (may be null) became true.
+Result<std::string> model_digest(const std::vector<GgufFile::Origin>& origins,
+                                 const std::atomic<bool>* stop = nullptr);
+
 class PackedCache {
  public:
   explicit PackedCache(std::filesystem::path directory,
@@ -47,7 +52,7 @@ class PackedCache {
   /// The image of the open file, found whole; null when there is none to be trusted.
   std::unique_ptr<PackedImage> find(const GgufFile& file, ThreadPool& pool) const;
 
-  /// SHA-256 of the open file (of a split: of its parts' digests) when it is known already.
+  /// The open file's model_digest() when it is known already.
   std::optional<std::string> digest(const GgufFile& file) const;
 
   /// Keeps `parts` as the image of the file, unless it is small, the file was changed since it was

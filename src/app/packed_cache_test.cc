@@ -74,6 +74,15 @@ TEST_F(PackedCacheTest, KeepsAndFinds) {
   EXPECT_FALSE(found(model_));
 }
 
+// Goal: a digest that the cache remembers is the one that is computed without it; pages of keys and
+// values on disk are found by either.
+TEST_F(PackedCacheTest, RemembersTheModelsDigest) {
+  const GgufFile file = GgufFile::open(model_).value();
+  EXPECT_FALSE(cache_.digest(file).has_value());
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_EQ(cache_.digest(file), model_digest(file.origins()).value());
+}
+
 // Goal: another file under the same name never gets the old one's image, which then goes away.
 TEST_F(PackedCacheTest, ReplacedFileIsAnotherModel) {
   ASSERT_TRUE(keep(model_).ok());
