@@ -81,9 +81,9 @@ inline constexpr size_t kTenantBytes = 256;
 inline constexpr int kStreamTokens = 1 << 20;
 inline constexpr size_t kToolCallBytes = 4 * kMiB;  // of one call that a model makes
 inline constexpr size_t kToolNameBytes = 256;
-inline constexpr int kToolCalls = 1024;  // of one answer
+inline constexpr int kToolCalls = 1024;                 // of one answer
 inline constexpr size_t kSampledTurnBytes = 64 * kMiB;  // kept to be put into later prompts
-inline constexpr int kDraftTokens = 16;  // guesses that one step checks for a row
+inline constexpr int kDraftTokens = 16;                 // guesses that one step checks for a row
 
 // Pages of keys and values beside the pool.
 inline constexpr int64_t kKvPageTokensMax = 4096;         // of one page

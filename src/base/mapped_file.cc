@@ -25,7 +25,7 @@ FileIdentity identity_from(const struct stat& info) {
 
 bool FileIdentity::settled(int64_t unix_ns) const {
   constexpr int64_t kTick = 1'000'000'000;  // the coarsest clock of a file system in use
-  return changed_ns <= unix_ns - kTick;  // nobody can set this time, unlike modified_ns
+  return changed_ns <= unix_ns - kTick;     // nobody can set this time, unlike modified_ns
 }
 
 Result<FileIdentity> FileIdentity::of(const std::filesystem::path& path) {

@@ -20,8 +20,7 @@ using testing::Received;
 using testing::RecordingSink;
 using testing::VirtualEnv;
 
-const EngineOptions kSmall = {
-    .n_ctx = 64, .max_batch = 4, .max_step_tokens = 8, .max_queue = 64};
+const EngineOptions kSmall = {.n_ctx = 64, .max_batch = 4, .max_step_tokens = 8, .max_queue = 64};
 
 std::unique_ptr<RecordingSink> sink(Received& received, RecordingSink::OnToken on_token = {},
                                     RecordingSink::OnFinish on_finish = {}) {

@@ -32,9 +32,7 @@ double measure_read_gbps(ThreadPool& pool) {
   const BigMemory memory(kBytes);
   uint8_t* bytes = memory.data();
   const int64_t share = kBytes / pool.size() / 64 * 64;
-  pool.run([&](int worker) {
-    std::memset(bytes + worker * share, 1, static_cast<size_t>(share));
-  });
+  pool.run([&](int worker) { std::memset(bytes + worker * share, 1, static_cast<size_t>(share)); });
   double best = 0.0;
   volatile uint64_t sink = 0;
   for (int pass = 0; pass < kPasses; ++pass) {

@@ -112,8 +112,8 @@ class Selection {
         const int64_t position = block + i < end ? block + i : block;
         records[i] = reinterpret_cast<const uint8_t*>(keys_.record(shape_, pages, position));
       }
-      ops->unpack_records(static_cast<int>(shape_.type), records, d, 0,
-                          unpacked + (block - begin) * d, nullptr);
+      ops->unpack_records(static_cast<int>(shape_.type), records, d,
+                          unpacked + (block - begin) * d);
     }
     for (int64_t row = tile.first; row < tile.first + tile.count; ++row) {
       const int64_t seen = std::min(end, seen_by(row)) - begin;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/isa.h"
+#include "kernels/latent_queries.h"
 #include "kernels/partial_softmax.h"
 #include "kernels/reference/reference.h"
 
@@ -18,9 +19,22 @@ using Partial = PartialSoftmax;
 
 // As in attention.cc: a row's positions are cut into spans with a running softmax each, merged in
 // order, so that a row gets the same bits however its spans are shared out. Shorter than there: a
-// row's heads lie in one tile, so the spans are all that workers can share.
-constexpr int64_t kSpan = 128;
-static_assert(kSpan % kKeyTile == 0 && kKvBlock == cpu::kKvBlock);
+// row's heads lie in one tile, so the spans are all that workers can share. The first are the
+// shortest, for contexts that would else be too few spans to be shared evenly.
+constexpr int64_t kShortSpan = 64;
+constexpr int64_t kSpan = 256;
+constexpr int64_t kShortSpans = 16;
+constexpr int64_t kShortEnd = kShortSpans * kShortSpan;
+static_assert(kSpan % kKeyTile == 0 && kShortSpan <= kKeyTile && kKvBlock == cpu::kKvBlock);
+
+/// Where span `s` begins, and how many cover `seen` positions.
+constexpr int64_t span_begin(int64_t s) {
+  return s <= kShortSpans ? s * kShortSpan : kShortEnd + (s - kShortSpans) * kSpan;
+}
+constexpr int64_t spans_of(int64_t seen) {
+  return seen <= kShortEnd ? (seen + kShortSpan - 1) / kShortSpan
+                           : kShortSpans + (seen - kShortEnd + kSpan - 1) / kSpan;
+}
 // Queries (rows x heads) that share the unpacking of a tile.
 constexpr int64_t kQueriesPerTile = 64;
 // What the partial results of one wave of spans may take: 64 MB.
@@ -36,7 +50,7 @@ struct Tile {
   std::span<const int32_t> list = {};  ///< of a row that does not see all: they count as 0, 1, ...
 
   int64_t queries() const { return rows * heads; }
-  int64_t spans() const { return (seen + kSpan - 1) / kSpan; }
+  int64_t spans() const { return spans_of(seen); }
 };
 
 class LatentAttention {
@@ -63,7 +77,7 @@ class LatentAttention {
     for (const Tile& tile : tiles_) spans_max = std::max(spans_max, tile.spans());
     const auto count = static_cast<int64_t>(tiles_.size());
     if (pool.size() > 1 && spans_max > 1 && count < 4 * pool.size()) {
-      const int64_t floats = spans_max * Partial::floats(queries_max_, d_value_);
+      const int64_t floats = tile_floats(spans_max);
       const int64_t wave = std::max<int64_t>(1, kWaveFloats / floats);
       for (int64_t first = 0; first < count; first += wave) {
         run_wave(pool, first, std::min(count - first, wave), spans_max);
@@ -110,11 +124,14 @@ class LatentAttention {
   void run_tile(const Tile& tile) {
     const int64_t n = tile.queries();
     const int64_t floats = Partial::floats(n, d_value_);
-    float* memory = scratch(2 * floats + work_floats(n));
+    const int64_t laid = laid_query_floats(n, d_key_);
+    float* queries = scratch(laid + 2 * floats + work_floats(n));
+    float* memory = queries + laid;
+    lay(tile, queries);
     const Partial total(memory, n);
     for (int64_t s = 0; s < tile.spans(); ++s) {
       const Partial part(s == 0 ? memory : memory + floats, n);
-      run_span(tile, s, part, memory + 2 * floats);
+      run_span(tile, s, queries, part, memory + 2 * floats);
       if (s > 0) merge(total, part, n, d_value_);
     }
     for (int64_t query = 0; query < n; ++query) emit(tile, query, total);
@@ -123,17 +140,23 @@ class LatentAttention {
   /// Few rows, long contexts: every span of tiles [first, first + count) is a work item.
   void run_wave(ThreadPool& pool, int64_t first, int64_t count, int64_t spans_max) {
     const int64_t floats = Partial::floats(queries_max_, d_value_);
-    std::vector<float> partials(static_cast<size_t>(count * spans_max * floats));
+    float* memory = wave_memory(count * tile_floats(spans_max));
+    const auto queries_of = [&](int64_t i) { return memory + i * tile_floats(spans_max); };
     const auto partial = [&](int64_t i, int64_t span) {
-      return Partial(partials.data() + (i * spans_max + span) * floats,
+      return Partial(queries_of(i) + laid_query_floats(queries_max_, d_key_) + span * floats,
                      tiles_[static_cast<size_t>(first + i)].queries());
     };
+    pool.parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        lay(tiles_[static_cast<size_t>(first + i)], queries_of(i));
+      }
+    });
     pool.parallel_for(count * spans_max, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t i = item / spans_max;
         const Tile& tile = tiles_[static_cast<size_t>(first + i)];
         if (item % spans_max >= tile.spans()) continue;
-        run_span(tile, item % spans_max, partial(i, item % spans_max),
+        run_span(tile, item % spans_max, queries_of(i), partial(i, item % spans_max),
                  scratch(work_floats(tile.queries())));
       }
     });
@@ -152,9 +175,15 @@ class LatentAttention {
     });
   }
 
-  /// A span's memory: queries, what is visible, unpacked keys and values, the tile's work.
+  /// Of a tile in a wave: its queries and the partial results of its spans.
+  int64_t tile_floats(int64_t spans_max) const {
+    return laid_query_floats(queries_max_, d_key_) +
+           spans_max * Partial::floats(queries_max_, d_value_);
+  }
+
+  /// A span's memory: what is visible, records as floats, the tile's work.
   int64_t work_floats(int64_t n) const {
-    return n * d_key_ + n + kKeyTile * (d_key_ + d_value_) + ops_.attention_work_floats(n);
+    return n + kKeyTile * d_key_ + ops_.attention_work_floats(n);
   }
 
   /// Memory of the calling worker, kept between calls: too large for malloc's fast path.
@@ -163,59 +192,58 @@ class LatentAttention {
     if (memory.size() < static_cast<size_t>(floats)) memory.resize(static_cast<size_t>(floats));
     return memory.data();
   }
+  /// The same for what the workers of a wave share.
+  static float* wave_memory(int64_t floats) {
+    thread_local std::vector<float> memory;
+    if (memory.size() < static_cast<size_t>(floats)) memory.resize(static_cast<size_t>(floats));
+    return memory.data();
+  }
 
-  void run_span(const Tile& tile, int64_t span, const Partial& part, float* work) {
+  void lay(const Tile& tile, float* queries) const {
+    const int64_t d = shape_.d_key();
+    lay_queries(
+        ops_, tile.queries(), [&](int64_t i) { return q_ + index(tile, i) * d; }, d, d_key_, scale_,
+        queries);
+  }
+
+  void run_span(const Tile& tile, int64_t span, const float* queries, const Partial& part,
+                float* work) {
     const int64_t n = tile.queries();
     part.clear(n, d_value_);
-    float* queries = work;
-    auto* visible = reinterpret_cast<int32_t*>(queries + n * d_key_);
-    float* keys = queries + n * d_key_ + n;
-    float* values = keys + kKeyTile * d_key_;
-    prepare_queries(tile, queries);
+    auto* visible = reinterpret_cast<int32_t*>(work);
+    float* keys = work + n;
     const cpu::LatentTile part_of = {.n = n,
                                      .d_key = d_key_,
                                      .d_value = d_value_,
                                      .queries = queries,
                                      .keys = keys,
-                                     .values = values,
+                                     .values = keys,
+                                     .stride = d_key_,
                                      .visible = visible,
-                                     .work = values + kKeyTile * d_value_,
+                                     .work = keys + kKeyTile * d_key_,
                                      .maximum = part.maximum,
                                      .sum = part.sum,
                                      .mix = part.mix};
-    const int64_t end = std::min((span + 1) * kSpan, tile.seen);
-    for (int64_t begin = span * kSpan; begin < end; begin += kKeyTile) {
-      unpack(tile, begin, std::min(begin + kKeyTile, end), keys, values);
+    const int64_t end = std::min(span_begin(span + 1), tile.seen);
+    for (int64_t begin = span_begin(span); begin < end; begin += kKeyTile) {
+      const int64_t count = std::min<int64_t>(end - begin, kKeyTile);
+      unpack(tile, begin, count, keys);
       for (int64_t query = 0; query < n; ++query) {
         const int64_t seen = tile.list.empty() ? seen_by(tile.row + query / tile.heads) : tile.seen;
-        visible[query] = static_cast<int32_t>(std::clamp<int64_t>(seen - begin, 0, kKeyTile));
+        visible[query] = static_cast<int32_t>(std::clamp<int64_t>(seen - begin, 0, count));
       }
       ops_.latent_tile(part_of);
     }
   }
 
-  void prepare_queries(const Tile& tile, float* queries) const {
-    const int64_t d = shape_.d_key();
-    for (int64_t query = 0; query < tile.queries(); ++query) {
-      const float* source = q_ + index(tile, query) * d;
-      float* scaled = queries + query * d_key_;
-      for (int64_t i = 0; i < d; ++i) scaled[i] = source[i] * scale_;
-      std::fill(scaled + d, scaled + d_key_, 0.0f);
-    }
-  }
-
-  /// Positions [begin, end), in whole blocks; what a block lacks is its first again.
-  void unpack(const Tile& tile, int64_t begin, int64_t end, float* keys, float* values) {
+  void unpack(const Tile& tile, int64_t begin, int64_t count, float* keys) {
     const KvSequence& pages = rows_.pages[static_cast<size_t>(sequence_index(tile.row))];
-    for (int64_t block = begin; block < end; block += kKvBlock) {
-      const uint8_t* records[kKvBlock];
-      for (int64_t i = 0; i < kKvBlock; ++i) {
-        const int64_t which = block + i < end ? block + i : block;
-        const int64_t position = tile.list.empty() ? which : tile.list[static_cast<size_t>(which)];
-        records[i] = reinterpret_cast<const uint8_t*>(kv_.key_record(layer_, pages, position));
-      }
-      ops_.unpack_records(static_cast<int>(kv_.layout().type), records, d_key_, d_value_,
-                          keys + (block - begin) * d_key_, values + (block - begin) * 16);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position =
+          tile.list.empty() ? begin + i : tile.list[static_cast<size_t>(begin + i)];
+      const std::byte* record = kv_.key_record(layer_, pages, position);
+      ops_.read_record(static_cast<int>(kv_.layout().type),
+                       reinterpret_cast<const uint8_t*>(record), d_key_, keys + i * d_key_);
     }
   }
 

@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/isa.h"
 #include "kernels/latent_attention.h"
+#include "kernels/latent_queries.h"
 #include "kernels/reference/reference.h"
 
 namespace hadal {
@@ -139,25 +140,22 @@ class ExpandedAttention {
   }
 
   struct Memory {
-    float* queries;    // kRowsPerTile x d_key
-    float* records;    // 16 x d_key
-    float* keys;       // kKeyTile x d_key
-    float* values;     // kKeyTile x d_v
+    float* queries;    // of all rows
+    float* positions;  // kKeyTile x (d_key + d_v)
     int32_t* visible;  // kRowsPerTile
     float* work;
   };
 
-  Memory memory_of_worker() const {
+  Memory memory_of_worker(int64_t rows) const {
     thread_local std::vector<float> floats;
-    const int64_t head = (kRowsPerTile + 16 + kKeyTile) * d_key_ + kKeyTile * d_v_ + kRowsPerTile;
+    const int64_t laid = laid_query_floats(rows, d_key_);
+    const int64_t head = laid + kKeyTile * (d_key_ + d_v_) + kRowsPerTile;
     const auto size = static_cast<size_t>(head + ops_->attention_work_floats(kRowsPerTile));
     if (floats.size() < size) floats.resize(size);
     Memory m{};
     m.queries = floats.data();
-    m.records = m.queries + kRowsPerTile * d_key_;
-    m.keys = m.records + 16 * d_key_;
-    m.values = m.keys + kKeyTile * d_key_;
-    m.visible = reinterpret_cast<int32_t*>(m.values + kKeyTile * d_v_);
+    m.positions = m.queries + laid;
+    m.visible = reinterpret_cast<int32_t*>(m.positions + kKeyTile * (d_key_ + d_v_));
     m.work = floats.data() + head;
     return m;
   }
@@ -166,11 +164,14 @@ class ExpandedAttention {
   void attend(const Run& run, int64_t head, int64_t first, int64_t last, int64_t begin,
               int64_t end) {
     if (ops_ == nullptr) return attend_slowly(run, head, first, last, begin, end);
-    const Memory m = memory_of_worker();
+    const Memory m = memory_of_worker(last - first);
     float* state = state_ + head * run.count * (2 + d_v_);
+    lay_queries(
+        *ops_, last - first, [&](int64_t i) { return query(run.first + first + i, head); },
+        shape_.d_nope + shape_.d_rope, d_key_, scale_, m.queries);
     for (int64_t tile = begin; tile < end; tile += kKeyTile) {
       const int64_t tile_end = std::min(tile + kKeyTile, end);
-      lay_out(head, tile - begin, tile_end - begin, m);
+      lay_out(head, tile - begin, tile_end - begin, m.positions);
       for (int64_t row = first; row < last; row += kRowsPerTile) {
         const int64_t n = std::min(last - row, kRowsPerTile);
         int32_t most = 0;
@@ -180,14 +181,13 @@ class ExpandedAttention {
           most = std::max(most, m.visible[i]);
         }
         if (most == 0) continue;
-        for (int64_t i = 0; i < n; ++i)
-          prepare_query(run.first + row + i, head, m.queries + i * d_key_);
         ops_->latent_tile({.n = n,
                            .d_key = d_key_,
                            .d_value = d_v_,
-                           .queries = m.queries,
-                           .keys = m.keys,
-                           .values = m.values,
+                           .queries = m.queries + (row - first) * d_key_,
+                           .keys = m.positions,
+                           .values = m.positions + d_key_,
+                           .stride = d_key_ + d_v_,
                            .visible = m.visible,
                            .work = m.work,
                            .maximum = state + row,
@@ -200,12 +200,6 @@ class ExpandedAttention {
   const float* query(int64_t row, int64_t head) const {
     return q_ + (row * shape_.n_heads + head) * (shape_.d_nope + shape_.d_rope);
   }
-  void prepare_query(int64_t row, int64_t head, float* scaled) const {
-    const int64_t d = shape_.d_nope + shape_.d_rope;
-    const float* source = query(row, head);
-    for (int64_t i = 0; i < d; ++i) scaled[i] = source[i] * scale_;
-    std::fill(scaled + d, scaled + d_key_, 0.0f);
-  }
 
   /// A computed position's keys and values of a head.
   const float* computed(int64_t head, int64_t position) const {
@@ -216,29 +210,17 @@ class ExpandedAttention {
     return latents_ + position * kv_.layout().width() + shape_.kv_lora_rank;
   }
 
-  /// Computed positions [begin, end) of a head as cpu::LatentTile wants them, in whole blocks; what
-  /// a block lacks is its first again.
-  void lay_out(int64_t head, int64_t begin, int64_t end, const Memory& m) const {
-    for (int64_t block = begin; block < end; block += kKvBlock) {
-      const uint8_t* records[kKvBlock];
-      for (int64_t i = 0; i < kKvBlock; ++i) {
-        const int64_t p = block + i < end ? block + i : block;
-        const float* from = computed(head, p);
-        float* record = m.records + i * d_key_;
-        std::copy_n(from, shape_.d_nope, record);
-        std::copy_n(k_pe(p), shape_.d_rope, record + shape_.d_nope);
-        std::fill(record + shape_.d_nope + shape_.d_rope, record + d_key_, 0.0f);
-        records[i] = reinterpret_cast<const uint8_t*>(record);
-        float* value = m.values + (block - begin + i) * 16;
-        for (int64_t c = 0; c < shape_.d_v; c += 16) {
-          float* strip = value + c * kKeyTile;
-          const int64_t count = std::min<int64_t>(16, shape_.d_v - c);
-          std::copy_n(from + shape_.d_nope + c, count, strip);
-          std::fill(strip + count, strip + 16, 0.0f);
-        }
-      }
-      ops_->unpack_records(cpu::kKvF32, records, d_key_, 0, m.keys + (block - begin) * d_key_,
-                           nullptr);
+  /// Computed positions [begin, end) of a head: a row each of key and value.
+  void lay_out(int64_t head, int64_t begin, int64_t end, float* rows) const {
+    for (int64_t p = begin; p < end; ++p) {
+      const float* from = computed(head, p);
+      float* key = rows + (p - begin) * (d_key_ + d_v_);
+      float* value = key + d_key_;
+      std::copy_n(from, shape_.d_nope, key);
+      std::copy_n(k_pe(p), shape_.d_rope, key + shape_.d_nope);
+      std::fill(key + shape_.d_nope + shape_.d_rope, value, 0.0f);
+      std::copy_n(from + shape_.d_nope, shape_.d_v, value);
+      std::fill(value + shape_.d_v, value + d_v_, 0.0f);
     }
   }
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/isa.h"
+#include "kernels/latent_queries.h"
 #include "kernels/reference/reference.h"
 
 namespace hadal {
@@ -47,17 +48,18 @@ class SinkTiles {
 
   void run(const Piece& piece) {
     const int64_t n = piece.n;
-    float* queries = scratch(n * (d_ + 3) + 2 * kKeyTile * d_ + ops_.attention_work_floats(n));
-    float* keys = queries + n * d_;
-    float* values = keys + kKeyTile * d_;
-    float* running = values + kKeyTile * d_;
+    const int64_t laid = laid_query_floats(n, d_);
+    float* queries = scratch(laid + 3 * n + kKeyTile * d_ + ops_.attention_work_floats(n));
+    float* keys = queries + laid;
+    float* running = keys + kKeyTile * d_;
     auto* visible = reinterpret_cast<int32_t*>(running + 2 * n);
     const cpu::LatentTile tile = {.n = n,
                                   .d_key = d_,
                                   .d_value = d_,
                                   .queries = queries,
                                   .keys = keys,
-                                  .values = values,
+                                  .values = keys,
+                                  .stride = d_,
                                   .visible = visible,
                                   .work = running + 3 * n,
                                   .maximum = running,
@@ -67,7 +69,7 @@ class SinkTiles {
     const int64_t seen = find_records(piece.row);
     for (int64_t done = 0; done < seen; done += kKeyTile) {
       const int64_t count = std::min<int64_t>(kKeyTile, seen - done);
-      unpack(done, count, keys, values);
+      unpack(done, count, keys);
       std::fill_n(visible, n, static_cast<int32_t>(count));
       ops_.latent_tile(tile);
     }
@@ -81,14 +83,14 @@ class SinkTiles {
   /// The sink is a key seen before all others, whose value is zero.
   void start(const Piece& piece, const cpu::LatentTile& tile, float* queries) const {
     const float* q = q_ + (piece.row * n_heads_ + piece.head) * d_;
-    for (int64_t i = 0; i < piece.n * d_; ++i) queries[i] = q[i] * what_.scale;
+    lay_queries(
+        ops_, piece.n, [&](int64_t head) { return q + head * d_; }, d_, d_, what_.scale, queries);
     std::copy_n(what_.sinks.begin() + piece.head, piece.n, tile.maximum);
     std::fill_n(tile.sum, piece.n, 1.0f);
     std::fill_n(tile.mix, piece.n * d_, 0.0f);
   }
 
-  /// Of everything that `row` attends, in order, and the first once more for each that the last
-  /// block lacks. Returns how many there are without those.
+  /// Of everything that `row` attends, in order. Returns how many there are.
   int64_t find_records(int64_t row) {
     const auto r = static_cast<size_t>(row);
     const KvSequence& pages = rows_.pages[static_cast<size_t>(rows_.sequences[r])];
@@ -103,19 +105,14 @@ class SinkTiles {
                                                static_cast<size_t>(what_.beside_end[r] - first));
       records_.insert(records_.end(), beside.begin(), beside.end());
     }
-    const auto seen = static_cast<int64_t>(records_.size());
-    while (records_.size() % kKvBlock != 0) records_.push_back(records_.front());
-    return seen;
+    return static_cast<int64_t>(records_.size());
   }
 
-  void unpack(int64_t first, int64_t count, float* keys, float* values) const {
-    for (int64_t at = 0; at < count; at += kKvBlock) {
-      const uint8_t* block[kKvBlock];
-      for (int64_t i = 0; i < kKvBlock; ++i) {
-        block[i] = reinterpret_cast<const uint8_t*>(records_[static_cast<size_t>(first + at + i)]);
-      }
-      ops_.unpack_records(static_cast<int>(kv_.layout().type), block, d_, d_, keys + at * d_,
-                          values + at * 16);
+  void unpack(int64_t first, int64_t count, float* keys) const {
+    for (int64_t at = 0; at < count; ++at) {
+      const std::byte* record = records_[static_cast<size_t>(first + at)];
+      ops_.read_record(static_cast<int>(kv_.layout().type),
+                       reinterpret_cast<const uint8_t*>(record), d_, keys + at * d_);
     }
   }
 

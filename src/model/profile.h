@@ -15,7 +15,7 @@ enum class Op : uint8_t {
   kQueryUp,  ///< latent attention: queries from their rank
   kRope,
   kKvWrite,
-  kIndexer,      ///< sparse attention: keys and queries of the choice
+  kIndexer,   ///< sparse attention: keys and queries of the choice
   kLatentUp,  ///< latent attention: queries into the latent space, values out of it
   kAttention,
   kAttentionOut,

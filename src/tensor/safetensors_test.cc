@@ -31,11 +31,10 @@ std::string with_entry(const std::string& entry, size_t data_bytes) {
 // Goal: names, types, shapes and data come out as written, whatever the order of the header, with
 // an empty tensor and a number without axes among them.
 TEST(Safetensors, ReadsWhatWasWritten) {
-  const std::string header =
-      R"({ "b" : {"shape":[2, 3],"dtype":"BF16","data_offsets":[4,16]},)"
-      R"( "__metadata__":{"x\"":"y"},)"
-      R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
-      R"("empty":{"dtype":"U8","shape":[0,7],"data_offsets":[16,16]}}  )";
+  const std::string header = R"({ "b" : {"shape":[2, 3],"dtype":"BF16","data_offsets":[4,16]},)"
+                             R"( "__metadata__":{"x\"":"y"},)"
+                             R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
+                             R"("empty":{"dtype":"U8","shape":[0,7],"data_offsets":[16,16]}}  )";
   const std::vector<std::byte> bytes = bytes_of(file_of(header, "wxyz0123456789ab"));
   const auto read = read_safetensors(bytes, "F");
   ASSERT_TRUE(read.ok()) << read.error().message;

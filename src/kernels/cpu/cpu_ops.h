@@ -89,15 +89,17 @@ struct AttentionTile {
   float* mix;                ///< n x d_pad, running; starts at 0
 };
 
-/// One tile of attention over unpacked keys and values: `n` queries, all heads of one KV head, or
+/// One tile of attention over keys and values as floats: `n` queries, all heads of one KV head, or
 /// of one head whose keys and values were computed.
 struct LatentTile {
   int64_t n;
   int64_t d_key;         ///< a multiple of 32
   int64_t d_value;       ///< a multiple of 32
-  const float* queries;  ///< n x d_key, scaled
-  const float* keys;     ///< [kKeyTile / 16][d_key][16 positions]
-  const float* values;   ///< [d_value / 16][kKeyTile][16 columns]
+  const float* queries;  ///< [n / 16, rounded up][d_key][16 queries], scaled
+  /// Of up to kKeyTile positions, a row each; whole blocks can be read. Values may lie in the keys.
+  const float* keys;
+  const float* values;
+  int64_t stride;  ///< floats from one position's to the next
   /// As in AttentionTile; `mix` is n x d_value.
   const int32_t* visible;
   float* work;
@@ -145,13 +147,12 @@ struct Ops {
   // Attention over records of positions (kv_pool.h, values_in_keys).
   void (*store_record)(int kv, const float* x, int64_t d_pad, uint8_t* record);
   void (*read_record)(int kv, const uint8_t* record, int64_t d_pad, float* x);
-  /// 16 records become a LatentTile's keys of 16 positions, [d_pad][16], and the first `d_value`
-  /// columns its values: [column / 16][kKeyTile][16], of which 16 positions are written. 0: none.
-  void (*unpack_records)(int kv, const uint8_t* const* records, int64_t d_pad, int64_t d_value,
-                         float* keys, float* values);
+  /// 16 records side by side: [d_pad][16].
+  void (*unpack_records)(int kv, const uint8_t* const* records, int64_t d_pad, float* out);
   void (*latent_tile)(const LatentTile& tile);
   /// out[p] = sum over heads of weight[h] * relu(q[h] . key p) for the first `positions` of a tile,
-  /// rounded up to blocks. q: heads x d_pad; keys: as in LatentTile; work: heads x kKeyTile.
+  /// rounded up to blocks. q: heads x d_pad; keys: [kKeyTile / 16][d_pad][16 positions]; work:
+  /// heads x kKeyTile.
   void (*index_tile)(const float* q, const float* weights, int64_t heads, int64_t d_pad,
                      const float* keys, int positions, float* work, float* out);
 

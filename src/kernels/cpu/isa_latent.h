@@ -1,7 +1,7 @@
-// Attention over unpacked keys and values: records of latents (multi-head latent attention), or
-// keys and values computed from them. A record is read once per tile for all queries, and becomes
-// float twice: positions side by side for the scores, columns side by side for the mix. The
-// arithmetic of a query is that of isa_attention.h.
+// Attention over records that have become floats: latents (multi-head latent attention), or keys
+// and values computed from them. A record becomes float once per tile and stays a row: for the
+// scores the queries lie side by side, for the mix the columns do. The arithmetic of a query is
+// that of isa_attention.h.
 
 /// Columns [column, column + kLanes) of a record as floats.
 HADAL_INLINE F load_columns(int kv, const uint8_t* record, int64_t d_pad, int64_t column) {
@@ -46,32 +46,25 @@ HADAL_INLINE void store_transposed(const F row[4], float* out) {
 }
 
 template <int kv>
-void unpack_records_of(const uint8_t* const* records, int64_t d_pad, int64_t d_value, float* keys,
-                       float* values) {
+void unpack_records_of(const uint8_t* const* records, int64_t d_pad, float* out) {
   for (int64_t column = 0; column < d_pad; column += kLanes) {
-    const bool in_values = column < d_value;
-    float* strip = in_values ? values + column / 16 * 16 * cpu::kKeyTile + column % 16 : nullptr;
     HADAL_UNROLL
     for (int p = 0; p < 16; p += 4) {
       F row[4];
       HADAL_UNROLL
       for (int i = 0; i < 4; ++i) row[i] = load_columns(kv, records[p + i], d_pad, column);
-      store_transposed(row, keys + column * 16 + p);
-      if (!in_values) continue;
-      HADAL_UNROLL
-      for (int i = 0; i < 4; ++i) store(strip + (p + i) * 16, row[i]);
+      store_transposed(row, out + column * 16 + p);
     }
   }
 }
 
-void unpack_records(int kv, const uint8_t* const* records, int64_t d_pad, int64_t d_value,
-                    float* keys, float* values) {
+void unpack_records(int kv, const uint8_t* const* records, int64_t d_pad, float* out) {
   if (kv == cpu::kKvF32) {
-    unpack_records_of<cpu::kKvF32>(records, d_pad, d_value, keys, values);
+    unpack_records_of<cpu::kKvF32>(records, d_pad, out);
   } else if (kv == cpu::kKvF16) {
-    unpack_records_of<cpu::kKvF16>(records, d_pad, d_value, keys, values);
+    unpack_records_of<cpu::kKvF16>(records, d_pad, out);
   } else {
-    unpack_records_of<cpu::kKvQ8_0>(records, d_pad, d_value, keys, values);
+    unpack_records_of<cpu::kKvQ8_0>(records, d_pad, out);
   }
 }
 
@@ -89,8 +82,66 @@ void store_record(int kv, const float* x, int64_t d_pad, uint8_t* record) {
   }
 }
 
-void read_record(int kv, const uint8_t* record, int64_t d_pad, float* x) {
+template <int kv>
+void read_record_of(const uint8_t* record, int64_t d_pad, float* x) {
   for (int64_t c = 0; c < d_pad; c += kLanes) store(x + c, load_columns(kv, record, d_pad, c));
+}
+
+void read_record(int kv, const uint8_t* record, int64_t d_pad, float* x) {
+  if (kv == cpu::kKvF32) return read_record_of<cpu::kKvF32>(record, d_pad, x);
+  if (kv == cpu::kKvF16) return read_record_of<cpu::kKvF16>(record, d_pad, x);
+  read_record_of<cpu::kKvQ8_0>(record, d_pad, x);
+}
+
+/// scores[q][p] = q . key p for V vectors of queries and P positions.
+template <int V, int P>
+void latent_score_piece(const LatentTile& tile, int64_t q, int64_t p, float* scores) {
+  const float* queries[V];
+  HADAL_UNROLL
+  for (int v = 0; v < V; ++v) {
+    const int64_t first = q + v * kLanes;
+    queries[v] = tile.queries + first / 16 * 16 * tile.d_key + first % 16;
+  }
+  const float* keys = tile.keys + p * tile.stride;
+  F sum[P][V];
+  HADAL_UNROLL
+  for (int i = 0; i < P; ++i) {
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) sum[i][v] = zero();
+  }
+  for (int64_t c = 0; c < tile.d_key; ++c) {
+    F query[V];
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) query[v] = load(queries[v] + c * 16);
+    HADAL_UNROLL
+    for (int i = 0; i < P; ++i) {
+      const F key = splat(keys[i * tile.stride + c]);
+      HADAL_UNROLL
+      for (int v = 0; v < V; ++v) sum[i][v] = fma(query[v], key, sum[i][v]);
+    }
+  }
+  for (int i = 0; i < P; ++i) {
+    float lanes[V * kLanes];
+    HADAL_UNROLL
+    for (int v = 0; v < V; ++v) store(lanes + v * kLanes, sum[i][v]);
+    for (int j = 0; j < V * kLanes; ++j) scores[(q + j) * cpu::kKeyTile + p + i] = lanes[j];
+  }
+}
+
+/// For the first `seen` positions, rounded up to 16, and all queries, rounded up likewise.
+void latent_scores(const LatentTile& tile, int seen, float* scores) {
+  constexpr int kFew = 16 / kLanes;                 // vectors of 16 queries
+  constexpr int kFewPositions = kFew == 1 ? 8 : 4;  // 8 to 16 sums
+  constexpr int kMany = kFew == 1 ? 4 : kFew;       // 16 sums of 32 registers
+  int64_t q = 0;
+  for (; kMany > kFew && q + kMany * kLanes <= tile.n; q += kMany * kLanes) {
+    for (int p = 0; p < seen; p += 4) latent_score_piece<kMany, 4>(tile, q, p, scores);
+  }
+  for (; q < tile.n; q += 16) {
+    for (int p = 0; p < seen; p += kFewPositions) {
+      latent_score_piece<kFew, kFewPositions>(tile, q, p, scores);
+    }
+  }
 }
 
 /// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
@@ -98,11 +149,10 @@ template <int Q>
 void latent_mix_piece(const LatentTile& tile, const float* weights, const float* keep, int begin,
                       int end, int64_t column, float* mix) {
   const int64_t d = tile.d_value;
-  const float* values[kWideVectors];
+  const float* values = tile.values + column;
   F sum[Q][kWideVectors];
   HADAL_UNROLL
   for (int v = 0; v < kWideVectors; ++v) {
-    values[v] = tile.values + (column + v * kLanes) / 16 * 16 * cpu::kKeyTile + v * kLanes % 16;
     HADAL_UNROLL
     for (int i = 0; i < Q; ++i) {
       sum[i][v] = mul(load(mix + i * d + column + v * kLanes), splat(keep[i]));
@@ -111,7 +161,7 @@ void latent_mix_piece(const LatentTile& tile, const float* weights, const float*
   for (int p = begin; p < end; ++p) {
     F value[kWideVectors];
     HADAL_UNROLL
-    for (int v = 0; v < kWideVectors; ++v) value[v] = load(values[v] + p * 16);
+    for (int v = 0; v < kWideVectors; ++v) value[v] = load(values + p * tile.stride + v * kLanes);
     HADAL_UNROLL
     for (int i = 0; i < Q; ++i) {
       const F factor = splat(weights[i * cpu::kKeyTile + p]);
@@ -147,27 +197,12 @@ void latent_mix_all(const LatentTile& tile, const AttentionWork& work) {
   }
 }
 
-/// scores[q][p] = q . key p for the first `seen` positions of a tile.
-HADAL_INLINE void unpacked_scores(const float* queries, int64_t n, int64_t d, const float* keys,
-                                  int seen, float* scores) {
-  const uint8_t* blocks[cpu::kKeyTile / cpu::kKvBlock];
-  for (int64_t b = 0; b < cpu::kKeyTile / cpu::kKvBlock; ++b) {
-    blocks[b] = reinterpret_cast<const uint8_t*>(keys + b * d * 16);
-  }
-  for (int p = 0; p < seen; p += kWide) {
-    in_pieces<kQueries>(0, n, [&]<int Q>(int64_t i) {
-      score_piece<float, Q>(queries + i * d, d, blocks + p / 16, nullptr,
-                            scores + i * cpu::kKeyTile + p);
-    });
-  }
-}
-
 void latent_tile(const LatentTile& tile) {
   int seen = 0;
   for (int64_t q = 0; q < tile.n; ++q) seen = tile.visible[q] > seen ? tile.visible[q] : seen;
   if (seen == 0) return;
   const AttentionWork work(tile.work, (tile.n + 15) / 16 * 16);
-  unpacked_scores(tile.queries, tile.n, tile.d_key, tile.keys, seen, work.scores);
+  latent_scores(tile, seen, work.scores);
   const AttentionTile softmax = {.kv = cpu::kKvF32,
                                  .n = tile.n,
                                  .d_pad = tile.d_value,
@@ -183,6 +218,21 @@ void latent_tile(const LatentTile& tile) {
   update_maximum(softmax, work);
   weigh(softmax, work);
   latent_mix_all(tile, work);
+}
+
+/// scores[q][p] = q . key p for the first `seen` positions of a tile.
+HADAL_INLINE void unpacked_scores(const float* queries, int64_t n, int64_t d, const float* keys,
+                                  int seen, float* scores) {
+  const uint8_t* blocks[cpu::kKeyTile / cpu::kKvBlock];
+  for (int64_t b = 0; b < cpu::kKeyTile / cpu::kKvBlock; ++b) {
+    blocks[b] = reinterpret_cast<const uint8_t*>(keys + b * d * 16);
+  }
+  for (int p = 0; p < seen; p += kWide) {
+    in_pieces<kQueries>(0, n, [&]<int Q>(int64_t i) {
+      score_piece<float, Q>(queries + i * d, d, blocks + p / 16, nullptr,
+                            scores + i * cpu::kKeyTile + p);
+    });
+  }
 }
 
 void index_tile(const float* q, const float* weights, int64_t heads, int64_t d_pad,

@@ -98,8 +98,8 @@ Status read_latent_scale(const Keys& keys, ModelConfig& config) {
 Status read_indexer(const Keys& keys, ModelConfig& config) {
   IndexerConfig& indexer = config.indexer;
   TRY(indexer.n_heads, keys.integer("attention.indexer.head_count", 1, limits::kModelHeads));
-  TRY(indexer.d_index, keys.integer("attention.indexer.key_length", config.latent.d_rope,
-                                    limits::kModelWidth));
+  TRY(indexer.d_index,
+      keys.integer("attention.indexer.key_length", config.latent.d_rope, limits::kModelWidth));
   TRY(indexer.top_k, keys.integer("attention.indexer.top_k", 1, limits::kModelContext));
   if (config.latent.q_lora_rank == 0) {
     return Error{Code::kCorrupt, fmt::format("key {} is missing: the indexer reads that rank",
