@@ -143,7 +143,7 @@ struct Bench {
     line((name + "absorbed").c_str(), shape.n_heads, context, seconds, pairs * 1088, bytes);
     LatentWorkspace workspace;
     seconds = best_seconds([&](int64_t layer) {
-      latent_attention_expanded(c.kv, layer, rows, q.data(), shape, {kv_b, workspace}, 0.1f,
+      latent_attention_expanded(c.kv, layer, rows, q.data(), shape, {kv_b, {}, workspace}, 0.1f,
                                 out.data(), pool);
     });
     const double expansion = static_cast<double>(context * kv_b.rows() * kv_b.cols());

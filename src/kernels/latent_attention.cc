@@ -209,21 +209,22 @@ class LatentAttention {
   void run_span(const Tile& tile, int64_t span, const float* queries, const Partial& part,
                 float* work) {
     const int64_t n = tile.queries();
-    part.clear(n, d_value_);
+    part.clear_sums(n);
     auto* visible = reinterpret_cast<int32_t*>(work);
     float* keys = work + n;
-    const cpu::LatentTile part_of = {.n = n,
-                                     .d_key = d_key_,
-                                     .d_value = d_value_,
-                                     .queries = queries,
-                                     .keys = keys,
-                                     .values = keys,
-                                     .stride = d_key_,
-                                     .visible = visible,
-                                     .work = keys + kKeyTile * d_key_,
-                                     .maximum = part.maximum,
-                                     .sum = part.sum,
-                                     .mix = part.mix};
+    cpu::LatentTile part_of = {.n = n,
+                               .d_key = d_key_,
+                               .d_value = d_value_,
+                               .queries = queries,
+                               .keys = keys,
+                               .values = keys,
+                               .stride = d_key_,
+                               .fresh = true,
+                               .visible = visible,
+                               .work = keys + kKeyTile * d_key_,
+                               .maximum = part.maximum,
+                               .sum = part.sum,
+                               .mix = part.mix};
     const int64_t end = std::min(span_begin(span + 1), tile.seen);
     for (int64_t begin = span_begin(span); begin < end; begin += kKeyTile) {
       const int64_t count = std::min<int64_t>(end - begin, kKeyTile);
@@ -233,6 +234,7 @@ class LatentAttention {
         visible[query] = static_cast<int32_t>(std::clamp<int64_t>(seen - begin, 0, count));
       }
       ops_.latent_tile(part_of);
+      part_of.fresh = false;
     }
   }
 

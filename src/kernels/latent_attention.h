@@ -81,10 +81,11 @@ struct LatentWorkspace {
   BigMemory state;
 };
 
-/// The up-projections of a layer: n_heads x (d_nope rows of UK_h, then d_v rows of UV_h), of
-/// kv_lora_rank columns.
+/// The up-projections of a layer, of kv_lora_rank columns: n_heads x (d_nope rows of UK_h, then d_v
+/// rows of UV_h), or n_heads x d_nope rows and the values' d_v rows of each head apart.
 struct LatentExpansion {
   const Weight& kv_b;
+  std::span<const Weight> v_up;  ///< empty: in kv_b
   LatentWorkspace& workspace;
 };
 

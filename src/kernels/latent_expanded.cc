@@ -24,7 +24,7 @@ constexpr int64_t kRowsPerTile = 64;
 // attention, and what laying out a computed key or value element costs, in multiply-adds: estimates
 // (decision 0014).
 constexpr double kExpansionCost = 1.0;
-constexpr double kLayoutCost = 40.0;
+constexpr double kLayoutCost = 10.0;
 
 int64_t padded(int64_t n) {
   return (n + 31) / 32 * 32;
@@ -53,8 +53,9 @@ class ExpandedAttention {
         pool_(pool),
         ops_(current_ops()),
         d_key_(padded(shape.d_nope + shape.d_rope)),
-        d_v_(padded(shape.d_v)) {
-    const int64_t position_bytes = expansion.kv_b.rows() * 4;
+        d_v_(padded(shape.d_v)),
+        computed_(shape.n_heads * (shape.d_nope + shape.d_v)) {
+    const int64_t position_bytes = computed_ * 4;
     positions_at_once_ = std::clamp<int64_t>(kExpandedBytes / position_bytes / kKeyTile * kKeyTile,
                                              kKeyTile, kPositionsMax);
   }
@@ -84,8 +85,8 @@ class ExpandedAttention {
     state_ = reinterpret_cast<float*>(memory.state.reserve(shape_.n_heads * head_floats * 4));
     const int64_t width = kv_.layout().width();
     latents_ = reinterpret_cast<float*>(memory.latents.reserve(positions_at_once_ * width * 4));
-    const int64_t cols = expansion_.kv_b.rows();
-    expanded_ = reinterpret_cast<float*>(memory.expanded.reserve(positions_at_once_ * cols * 4));
+    expanded_ =
+        reinterpret_cast<float*>(memory.expanded.reserve(positions_at_once_ * computed_ * 4));
     for (int64_t head = 0; head < shape_.n_heads; ++head) {
       float* state = state_ + head * head_floats;
       std::fill_n(state, run.count, -INFINITY);
@@ -96,11 +97,11 @@ class ExpandedAttention {
     const int64_t tiles = (run.count + kRowsPerTile - 1) / kRowsPerTile;
     const int64_t pieces = pool_.size() == 1 ? 1 : std::min(wanted, tiles);
     const int64_t piece_rows = (tiles + pieces - 1) / pieces * kRowsPerTile;
+    const std::vector<MatmulTask> tasks = expansion_tasks();
     for (int64_t begin = 0; begin < run.seen; begin += positions_at_once_) {
       const int64_t end = std::min(begin + positions_at_once_, run.seen);
       read_latents(run, begin, end);
-      const MatmulTask task{.weight = &expansion_.kv_b, .out = expanded_, .out_stride = cols};
-      matmul({latents_, end - begin, width}, {&task, 1}, pool_, memory.matmul);
+      matmul({latents_, end - begin, width}, tasks, pool_, memory.matmul);
       pool_.parallel_for(shape_.n_heads * pieces, 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) {
           const int64_t row = i % pieces * piece_rows;
@@ -111,6 +112,26 @@ class ExpandedAttention {
     pool_.parallel_for(run.count, 4, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row) emit(run, row);
     });
+  }
+
+  /// A position's computed row: keys and values of head after head, or all keys, then all values.
+  std::vector<MatmulTask> expansion_tasks() const {
+    std::vector<MatmulTask> tasks{
+        {.weight = &expansion_.kv_b, .out = expanded_, .out_stride = computed_}};
+    for (size_t h = 0; h < expansion_.v_up.size(); ++h) {
+      tasks.push_back({.weight = &expansion_.v_up[h],
+                       .out = expanded_ + values_of(static_cast<int64_t>(h)),
+                       .out_stride = computed_});
+    }
+    return tasks;
+  }
+  /// Where a head's key and value begin in a computed row.
+  int64_t key_of(int64_t head) const {
+    return head * (expansion_.v_up.empty() ? shape_.d_nope + shape_.d_v : shape_.d_nope);
+  }
+  int64_t values_of(int64_t head) const {
+    return expansion_.v_up.empty() ? key_of(head) + shape_.d_nope
+                                   : shape_.n_heads * shape_.d_nope + head * shape_.d_v;
   }
 
   /// latents_[position - begin]: the record's columns as floats.
@@ -188,6 +209,7 @@ class ExpandedAttention {
                            .keys = m.positions,
                            .values = m.positions + d_key_,
                            .stride = d_key_ + d_v_,
+                           .fresh = false,
                            .visible = m.visible,
                            .work = m.work,
                            .maximum = state + row,
@@ -201,10 +223,7 @@ class ExpandedAttention {
     return q_ + (row * shape_.n_heads + head) * (shape_.d_nope + shape_.d_rope);
   }
 
-  /// A computed position's keys and values of a head.
-  const float* computed(int64_t head, int64_t position) const {
-    return expanded_ + position * expansion_.kv_b.rows() + head * (shape_.d_nope + shape_.d_v);
-  }
+  const float* computed(int64_t position) const { return expanded_ + position * computed_; }
   /// A position's shared key.
   const float* k_pe(int64_t position) const {
     return latents_ + position * kv_.layout().width() + shape_.kv_lora_rank;
@@ -213,13 +232,13 @@ class ExpandedAttention {
   /// Computed positions [begin, end) of a head: a row each of key and value.
   void lay_out(int64_t head, int64_t begin, int64_t end, float* rows) const {
     for (int64_t p = begin; p < end; ++p) {
-      const float* from = computed(head, p);
+      const float* from = computed(p);
       float* key = rows + (p - begin) * (d_key_ + d_v_);
       float* value = key + d_key_;
-      std::copy_n(from, shape_.d_nope, key);
+      std::copy_n(from + key_of(head), shape_.d_nope, key);
       std::copy_n(k_pe(p), shape_.d_rope, key + shape_.d_nope);
       std::fill(key + shape_.d_nope + shape_.d_rope, value, 0.0f);
-      std::copy_n(from + shape_.d_nope, shape_.d_v, value);
+      std::copy_n(from + values_of(head), shape_.d_v, value);
       std::fill(value + shape_.d_v, value + d_v_, 0.0f);
     }
   }
@@ -233,7 +252,8 @@ class ExpandedAttention {
       const float* q = query(run.first + row, head);
       float* mix = state + 2 * run.count + row * d_v_;
       for (int64_t p = 0; p < seen - begin; ++p) {
-        const float* key = computed(head, p);
+        const float* key = computed(p) + key_of(head);
+        const float* value = computed(p) + values_of(head);
         double dot = 0;
         for (int64_t i = 0; i < shape_.d_nope; ++i) dot += static_cast<double>(q[i]) * key[i];
         for (int64_t i = 0; i < shape_.d_rope; ++i) {
@@ -247,7 +267,7 @@ class ExpandedAttention {
         float& sum = state[run.count + row];
         sum = static_cast<float>(sum * keep + weight);
         for (int64_t i = 0; i < shape_.d_v; ++i) {
-          mix[i] = static_cast<float>(mix[i] * keep + weight * key[shape_.d_nope + i]);
+          mix[i] = static_cast<float>(mix[i] * keep + weight * value[i]);
         }
       }
     }
@@ -273,8 +293,9 @@ class ExpandedAttention {
   float* out_;
   ThreadPool& pool_;
   const cpu::Ops* ops_;
-  int64_t d_key_;  ///< of a head, padded
-  int64_t d_v_;    ///< of a head, padded
+  int64_t d_key_;     ///< of a head, padded
+  int64_t d_v_;       ///< of a head, padded
+  int64_t computed_;  ///< floats of a position's keys and values of all heads
   int64_t positions_at_once_;
   float* latents_ = nullptr;   ///< positions_at_once x width of the pool
   float* expanded_ = nullptr;  ///< positions_at_once x n_heads x (d_nope + d_v)
@@ -288,7 +309,9 @@ void latent_attention_expanded(KvPool& kv, int64_t layer, const AttentionRows& r
                                float scale, float* out, ThreadPool& pool) {
   CHECK(kv.layout().values_in_keys && kv.layout().d_head == shape.d_key());
   CHECK(rows.sequences.size() == rows.positions.size());
-  CHECK(expansion.kv_b.rows() == shape.n_heads * (shape.d_nope + shape.d_v));
+  const bool apart = !expansion.v_up.empty();
+  CHECK(expansion.kv_b.rows() == shape.n_heads * (shape.d_nope + (apart ? 0 : shape.d_v)));
+  CHECK(!apart || static_cast<int64_t>(expansion.v_up.size()) == shape.n_heads);
   CHECK(expansion.kv_b.cols() == shape.kv_lora_rank);
   ExpandedAttention(kv, layer, rows, q, shape, expansion, scale, out, pool).run();
 }

@@ -189,8 +189,8 @@ TEST(LatentExpanded, EqualsAbsorbedAndTheFormulas) {
         const Weight weight = model.weight(pool);
         LatentWorkspace workspace;
         std::vector<float> got(want.size());
-        latent_attention_expanded(model.kv, 0, rows, q.data(), shape, {weight, workspace}, scale,
-                                  got.data(), pool);
+        latent_attention_expanded(model.kv, 0, rows, q.data(), shape, {weight, {}, workspace},
+                                  scale, got.data(), pool);
         const std::vector<float> absorbed = model.absorbed(rows, q, scale, pool);
         for (size_t i = 0; i < want.size(); ++i) {
           ASSERT_NEAR(got[i], want[i], tolerance) << isa_name(isa) << " at " << i;
@@ -221,7 +221,7 @@ TEST(LatentExpanded, RowsAreBitwiseIndependent) {
     const std::vector<float> q = random_values(700 * q_floats, 3);
     std::vector<float> all(700 * out_floats);
     latent_attention_expanded(model.kv, 0, {positions, owners, model.sequences}, q.data(), shape,
-                              {weight, workspace}, 0.2f, all.data(), three);
+                              {weight, {}, workspace}, 0.2f, all.data(), three);
     for (const auto& [first, count] :
          {std::pair<size_t, size_t>{0, 1}, {511, 2}, {300, 100}, {699, 1}}) {
       for (ThreadPool* pool : {&one, &three}) {
@@ -229,7 +229,7 @@ TEST(LatentExpanded, RowsAreBitwiseIndependent) {
         latent_attention_expanded(model.kv, 0,
                                   {std::span(positions).subspan(first, count),
                                    std::span(owners).subspan(first, count), model.sequences},
-                                  q.data() + first * q_floats, shape, {weight, workspace}, 0.2f,
+                                  q.data() + first * q_floats, shape, {weight, {}, workspace}, 0.2f,
                                   out.data(), *pool);
         ASSERT_EQ(0, std::memcmp(out.data(), all.data() + first * out_floats, out.size() * 4))
             << isa_name(isa) << " rows " << first << " + " << count;

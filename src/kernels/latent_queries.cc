@@ -8,7 +8,8 @@ namespace hadal {
 void lay_queries(const cpu::Ops& ops, int64_t n, FunctionRef<const float*(int64_t)> query,
                  int64_t d, int64_t d_key, float scale, float* out) {
   thread_local std::vector<float> memory;
-  if (memory.size() < static_cast<size_t>(16 * d_key)) memory.resize(static_cast<size_t>(16 * d_key));
+  const auto floats = static_cast<size_t>(16 * d_key);
+  if (memory.size() < floats) memory.resize(floats);
   for (int64_t first = 0; first < n; first += 16) {
     const uint8_t* rows[16];
     for (int64_t i = 0; i < 16; ++i) {

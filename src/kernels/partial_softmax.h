@@ -25,9 +25,13 @@ struct PartialSoftmax {
     return one;
   }
   void clear(int64_t n, int64_t d_pad) const {
+    clear_sums(n);
+    std::fill_n(mix, n * d_pad, 0.0f);
+  }
+  /// Of a state whose mix is not read before it is written.
+  void clear_sums(int64_t n) const {
     std::fill_n(maximum, n, -INFINITY);
     std::fill_n(sum, n, 0.0f);
-    std::fill_n(mix, n * d_pad, 0.0f);
   }
 };
 

@@ -60,6 +60,7 @@ class SinkTiles {
                                   .keys = keys,
                                   .values = keys,
                                   .stride = d_,
+                                  .fresh = false,
                                   .visible = visible,
                                   .work = running + 3 * n,
                                   .maximum = running,

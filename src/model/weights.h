@@ -46,7 +46,8 @@ struct LatentWeights {
   std::vector<float> kv_a_norm;  ///< kv_lora_rank entries
   std::vector<Weight> k_up;  ///< per head kv_lora_rank x d_nope: takes a query to the latent space
   std::vector<Weight> v_up;  ///< per head d_value x kv_lora_rank
-  Weight kv_b;               ///< per head d_nope key rows, then d_value value rows
+  Weight
+      kv_b;  ///< per head d_nope key rows, then, where the file has both in one, d_value value rows
   Linear o;
   std::optional<IndexerWeights> indexer;
 };

@@ -100,6 +100,7 @@ struct LatentTile {
   const float* keys;
   const float* values;
   int64_t stride;  ///< floats from one position's to the next
+  bool fresh;      ///< `mix` holds nothing yet; it is written when any query sees a position
   /// As in AttentionTile; `mix` is n x d_value.
   const int32_t* visible;
   float* work;

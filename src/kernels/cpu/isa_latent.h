@@ -12,26 +12,24 @@ HADAL_INLINE F load_columns(int kv, const uint8_t* record, int64_t d_pad, int64_
   return mul(to_float(load_i8_int(record + column)), splat(f16_scalar(scale)));
 }
 
-/// Each 4 lanes of x go 64 floats further.
+/// Each 4 lanes of x go 4 * kStride floats further.
+template <int kStride>
+HADAL_INLINE void store_quarters(F x, float* out) {
 #if HADAL_ISA_AVX512
-HADAL_INLINE void store_quarters(F x, float* out) {
   _mm_storeu_ps(out, _mm512_castps512_ps128(x));
-  _mm_storeu_ps(out + 64, _mm512_extractf32x4_ps(x, 1));
-  _mm_storeu_ps(out + 128, _mm512_extractf32x4_ps(x, 2));
-  _mm_storeu_ps(out + 192, _mm512_extractf32x4_ps(x, 3));
-}
+  _mm_storeu_ps(out + 4 * kStride, _mm512_extractf32x4_ps(x, 1));
+  _mm_storeu_ps(out + 8 * kStride, _mm512_extractf32x4_ps(x, 2));
+  _mm_storeu_ps(out + 12 * kStride, _mm512_extractf32x4_ps(x, 3));
 #elif HADAL_ISA_NEON
-HADAL_INLINE void store_quarters(F x, float* out) {
   store(out, x);
-}
 #else
-HADAL_INLINE void store_quarters(F x, float* out) {
   _mm_storeu_ps(out, _mm256_castps256_ps128(x));
-  _mm_storeu_ps(out + 64, _mm256_extractf128_ps(x, 1));
-}
+  _mm_storeu_ps(out + 4 * kStride, _mm256_extractf128_ps(x, 1));
 #endif
+}
 
-/// out[c * 16] = the four rows' lane c, for each lane.
+/// out[c * kStride] = the four rows' lane c, for each lane.
+template <int kStride>
 HADAL_INLINE void store_transposed(const F row[4], float* out) {
   const F low01 = unpack_low(row[0], row[1]);
   const F high01 = unpack_high(row[0], row[1]);
@@ -41,7 +39,7 @@ HADAL_INLINE void store_transposed(const F row[4], float* out) {
                        unpack_low_pairs(high01, high23), unpack_high_pairs(high01, high23)};
   HADAL_UNROLL
   for (int c = 0; c < 4; ++c) {
-    store_quarters(column[c], out + c * 16);
+    store_quarters<kStride>(column[c], out + c * kStride);
   }
 }
 
@@ -53,7 +51,7 @@ void unpack_records_of(const uint8_t* const* records, int64_t d_pad, float* out)
       F row[4];
       HADAL_UNROLL
       for (int i = 0; i < 4; ++i) row[i] = load_columns(kv, records[p + i], d_pad, column);
-      store_transposed(row, out + column * 16 + p);
+      store_transposed<16>(row, out + column * 16 + p);
     }
   }
 }
@@ -93,9 +91,14 @@ void read_record(int kv, const uint8_t* record, int64_t d_pad, float* x) {
   read_record_of<cpu::kKvQ8_0>(record, d_pad, x);
 }
 
-/// scores[q][p] = q . key p for V vectors of queries and P positions.
+// Columns of the queries that stay in the nearest cache while all positions pass.
+constexpr int64_t kScoreColumns = 192;
+
+/// Columns [begin, end) of q . key p for V vectors of queries and P positions, added to what
+/// `partial` has of the columns before; the whole sums become scores[q][p].
 template <int V, int P>
-void latent_score_piece(const LatentTile& tile, int64_t q, int64_t p, float* scores) {
+void latent_score_piece(const LatentTile& tile, int64_t q, int64_t p, int64_t begin, int64_t end,
+                        float* partial, float* scores) {
   const float* queries[V];
   HADAL_UNROLL
   for (int v = 0; v < V; ++v) {
@@ -103,13 +106,16 @@ void latent_score_piece(const LatentTile& tile, int64_t q, int64_t p, float* sco
     queries[v] = tile.queries + first / 16 * 16 * tile.d_key + first % 16;
   }
   const float* keys = tile.keys + p * tile.stride;
-  F sum[P][V];
+  partial += p * V * kLanes;
+  F sum[V][P];
   HADAL_UNROLL
   for (int i = 0; i < P; ++i) {
     HADAL_UNROLL
-    for (int v = 0; v < V; ++v) sum[i][v] = zero();
+    for (int v = 0; v < V; ++v) {
+      sum[v][i] = begin == 0 ? zero() : load(partial + (i * V + v) * kLanes);
+    }
   }
-  for (int64_t c = 0; c < tile.d_key; ++c) {
+  for (int64_t c = begin; c < end; ++c) {
     F query[V];
     HADAL_UNROLL
     for (int v = 0; v < V; ++v) query[v] = load(queries[v] + c * 16);
@@ -117,34 +123,49 @@ void latent_score_piece(const LatentTile& tile, int64_t q, int64_t p, float* sco
     for (int i = 0; i < P; ++i) {
       const F key = splat(keys[i * tile.stride + c]);
       HADAL_UNROLL
-      for (int v = 0; v < V; ++v) sum[i][v] = fma(query[v], key, sum[i][v]);
+      for (int v = 0; v < V; ++v) sum[v][i] = fma(query[v], key, sum[v][i]);
     }
   }
-  for (int i = 0; i < P; ++i) {
-    float lanes[V * kLanes];
+  HADAL_UNROLL
+  for (int v = 0; v < V; ++v) {
     HADAL_UNROLL
-    for (int v = 0; v < V; ++v) store(lanes + v * kLanes, sum[i][v]);
-    for (int j = 0; j < V * kLanes; ++j) scores[(q + j) * cpu::kKeyTile + p + i] = lanes[j];
+    for (int i = 0; i < P; i += 4) {
+      if (end == tile.d_key) {
+        store_transposed<cpu::kKeyTile>(&sum[v][i],
+                                        scores + (q + v * kLanes) * cpu::kKeyTile + p + i);
+      } else {
+        HADAL_UNROLL
+        for (int j = i; j < i + 4; ++j) store(partial + (j * V + v) * kLanes, sum[v][j]);
+      }
+    }
+  }
+}
+
+template <int V, int P>
+void latent_score_group(const LatentTile& tile, int64_t q, int seen, float* scores) {
+  alignas(64) float partial[cpu::kKeyTile * V * kLanes];
+  for (int64_t begin = 0; begin < tile.d_key; begin += kScoreColumns) {
+    const int64_t left = tile.d_key - begin;
+    const int64_t end = begin + (left < kScoreColumns ? left : kScoreColumns);
+    for (int p = 0; p < seen; p += P) {
+      latent_score_piece<V, P>(tile, q, p, begin, end, partial, scores);
+    }
   }
 }
 
 /// For the first `seen` positions, rounded up to 16, and all queries, rounded up likewise.
 void latent_scores(const LatentTile& tile, int seen, float* scores) {
-  constexpr int kFew = 16 / kLanes;                 // vectors of 16 queries
-  constexpr int kFewPositions = kFew == 1 ? 8 : 4;  // 8 to 16 sums
-  constexpr int kMany = kFew == 1 ? 4 : kFew;       // 16 sums of 32 registers
+  constexpr int kFew = 16 / kLanes;              // vectors of 16 queries
+  constexpr int kPositions = kFew == 1 ? 8 : 4;  // 8 or 16 sums
   int64_t q = 0;
-  for (; kMany > kFew && q + kMany * kLanes <= tile.n; q += kMany * kLanes) {
-    for (int p = 0; p < seen; p += 4) latent_score_piece<kMany, 4>(tile, q, p, scores);
+  if constexpr (kFew == 1) {
+    for (; q + 16 < tile.n; q += 32) latent_score_group<2, kPositions>(tile, q, seen, scores);
   }
-  for (; q < tile.n; q += 16) {
-    for (int p = 0; p < seen; p += kFewPositions) {
-      latent_score_piece<kFew, kFewPositions>(tile, q, p, scores);
-    }
-  }
+  for (; q < tile.n; q += 16) latent_score_group<kFew, kPositions>(tile, q, seen, scores);
 }
 
-/// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
+/// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end). Without
+/// `keep` there is no mix yet.
 template <int Q>
 void latent_mix_piece(const LatentTile& tile, const float* weights, const float* keep, int begin,
                       int end, int64_t column, float* mix) {
@@ -155,7 +176,8 @@ void latent_mix_piece(const LatentTile& tile, const float* weights, const float*
   for (int v = 0; v < kWideVectors; ++v) {
     HADAL_UNROLL
     for (int i = 0; i < Q; ++i) {
-      sum[i][v] = mul(load(mix + i * d + column + v * kLanes), splat(keep[i]));
+      sum[i][v] =
+          keep == nullptr ? zero() : mul(load(mix + i * d + column + v * kLanes), splat(keep[i]));
     }
   }
   for (int p = begin; p < end; ++p) {
@@ -187,7 +209,8 @@ void latent_mix_all(const LatentTile& tile, const AttentionWork& work) {
       for (int i = 1; i < Q; ++i) {
         common = tile.visible[q + i] < common ? tile.visible[q + i] : common;
       }
-      latent_mix_piece<Q>(tile, weights, work.keep + q, 0, common, column, mix);
+      latent_mix_piece<Q>(tile, weights, tile.fresh ? nullptr : work.keep + q, 0, common, column,
+                          mix);
       for (int i = 0; i < Q; ++i) {
         if (tile.visible[q + i] == common) continue;
         latent_mix_piece<1>(tile, weights + i * cpu::kKeyTile, &one, common, tile.visible[q + i],

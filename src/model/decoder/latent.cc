@@ -260,8 +260,11 @@ void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
 
 void LatentDecoder::attend_expanded(int64_t index, const Run& run,
                                     std::span<const KvSequence> sequences, KvPool& kv) {
+  const LatentWeights& weights = *layer(index).latent;
+  const bool keys_alone = weights.kv_b.rows() == config_.n_heads * shape_.d_nope;
+  const std::span<const Weight> values = keys_alone ? weights.v_up : std::span<const Weight>();
   latent_attention_expanded(kv, index, rows_of(run, sequences), q_.data() + run.begin * q_width(),
-                            latent_shape(), {layer(index).latent->kv_b, latent_},
+                            latent_shape(), {weights.kv_b, values, latent_},
                             config_.attention_scale, attended_.data() + run.begin * value_width(),
                             pool_);
   lap_attention(kv.layout(), config_.n_heads * (shape_.d_query() + shape_.d_value));

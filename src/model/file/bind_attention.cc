@@ -79,31 +79,27 @@ Result<LatentUps> ups_from_parts(Binder& binder, const ModelConfig& config,
                                  const std::string& block) {
   const LatentConfig& latent = config.latent;
   const int64_t rank = latent.kv_lora_rank;
-  const int64_t rows = latent.d_nope + latent.d_value;
   TRY(const TensorView* k_b,
       binder.find(block + "attn_k_b.weight", latent.d_nope, rank, config.n_heads));
   TRY(const TensorView* v_b,
       binder.find(block + "attn_v_b.weight", rank, latent.d_value, config.n_heads));
   const std::vector<float> keys = decoded(*k_b);
-  const std::vector<float> values = decoded(*v_b);
   std::vector<Weight> k_up;
   std::vector<Weight> v_up;
-  std::vector<float> joined(static_cast<size_t>(config.n_heads * rows * rank));
+  std::vector<float> turned(static_cast<size_t>(config.n_heads * latent.d_nope * rank));
   for (int64_t h = 0; h < config.n_heads; ++h) {
     TRY(Weight k, binder.slice(*k_b, h * rank, rank, Activations::kInt16));
     k_up.push_back(std::move(k));
     TRY(Weight v, binder.slice(*v_b, h * latent.d_value, latent.d_value, Activations::kInt16));
     v_up.push_back(std::move(v));
-    float* out = joined.data() + h * rows * rank;
+    float* out = turned.data() + h * latent.d_nope * rank;
     for (int64_t i = 0; i < latent.d_nope; ++i) {
       for (int64_t j = 0; j < rank; ++j) {
         out[i * rank + j] = keys[static_cast<size_t>((h * rank + j) * latent.d_nope + i)];
       }
     }
-    std::copy_n(values.begin() + h * latent.d_value * rank, latent.d_value * rank,
-                out + latent.d_nope * rank);
   }
-  TRY(Weight kv_b, binder.derived(joined, k_b->type, rank, config.n_heads * rows));
+  TRY(Weight kv_b, binder.derived(turned, k_b->type, rank, config.n_heads * latent.d_nope));
   return LatentUps{std::move(k_up), std::move(v_up), std::move(kv_b)};
 }
 
