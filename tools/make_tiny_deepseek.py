@@ -164,7 +164,16 @@ def add_expert_keys(writer, spec):
         writer.add_uint32(f"{spec['arch']}.nextn_predict_layers", spec["mtp"])
 
 
-def write_model(path, spec, rng):
+def add_vocabulary(writer, count):
+    """Placeholders: llama.cpp loads no model without a vocabulary."""
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([f"t{i}" for i in range(count)])
+    writer.add_token_types([gguf.TokenType.NORMAL] * count)
+    writer.add_token_merges(["t 1"])
+
+
+def write_model(path, spec, rng, vocabulary=False):
     writer = gguf.GGUFWriter(path, spec["arch"])
     writer.add_name(path.stem)
     writer.add_block_count(spec["layers"] + spec["mtp"])
@@ -177,6 +186,8 @@ def write_model(path, spec, rng):
     writer.add_vocab_size(spec["vocab"])
     add_attention_keys(writer, spec)
     add_expert_keys(writer, spec)
+    if vocabulary:
+        add_vocabulary(writer, spec["vocab"])
     for name, (data, kind) in random_tensors(rng, spec).items():
         writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()

@@ -26,6 +26,7 @@ struct RunOptions {
   int64_t context = 0;
   int threads = 0;
   std::string kv = "f16";
+  std::string latent = "absorbed";
   SamplingOptions sampling;
   SpeculationOptions speculation;
 };
@@ -76,9 +77,11 @@ Result<int> run_prompt(const RunOptions& options, const Settings& settings) {
     TRY(prompt, read_stdin(limits::kHttpBodyBytes));
   }
   TRY(const KvType kv, kv_type_from(options.kv));
-  TRY(const LoadedModel model,
-      open_model(options.model, options.threads, settings,
-                 {.kv_type = kv, .predict = wants_prediction(options.speculation)}));
+  TRY(const LatentForm latent, latent_form_from(options.latent));
+  TRY(const LoadedModel model, open_model(options.model, options.threads, settings,
+                                          {.kv_type = kv,
+                                           .latent_form = latent,
+                                           .predict = wants_prediction(options.speculation)}));
   TRY(std::vector<TokenId> ids, prompt_ids(options, prompt, model));
   if (ids.empty()) return usage_error("the prompt is empty", "give some text with --prompt");
   TRY(const int64_t context, context_for(static_cast<int64_t>(ids.size()), options.max_tokens,
@@ -129,6 +132,7 @@ void add_run(CLI::App& command, const Settings& settings, Action& run) {
   options.sampling.add_to(command);
   add_speculation_options(command, options.speculation);
   add_kv_option(command, options.kv);
+  add_latent_option(command, options.latent);
   add_threads_option(command, options.threads);
   add_json_option(command, options.json);
   command.footer(
