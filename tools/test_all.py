@@ -77,6 +77,19 @@ def run_counted(command, report, name, **options):
     return tally(report, *call(command, report, name, **options))
 
 
+def run_side_by_side(runs, report):
+    """Runs (name, command, environment), two at a time: for tests that use one core and no clock."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        started = [pool.submit(call, command, report, name, env=env) for name, command, env in runs]
+    for run in started:
+        tally(report, *run.result())
+
+
+def halves(name, command):
+    """The two halves of a gtest program, for run_side_by_side()."""
+    return [(f"{name}, half {i + 1}", command, {"GTEST_TOTAL_SHARDS": "2", "GTEST_SHARD_INDEX": str(i)}) for i in range(2)]
+
+
 def ctest_commands(directory, wanted=None):
     listing = subprocess.run(["ctest", "--test-dir", str(directory), "--show-only=json-v1"],
                              capture_output=True, text=True, check=True).stdout
@@ -109,12 +122,15 @@ def step_rooms(report):
 
 def step_asan(report):
     """rooms below the program, under AddressSanitizer, and UBSan but for the instruction set files"""
-    rooms = ["base_test", "tensor_test", "text_test", "net_test", "kernels_test", "model_test", "engine_test", "serve_test"]
-    if call(["./dev", "build", "asan", *rooms], report, "build asan", timeout=2400)[0]:
-        for name, command in ctest_commands(BUILD / "asan", set(rooms)):
-            run_counted(command, report, f"asan {name}")
-    else:
+    side_by_side = ["kernels_test", "tensor_test", "text_test", "model_test"]
+    alone = ["base_test", "net_test", "engine_test", "serve_test"]
+    if not call(["./dev", "build", "asan", *side_by_side, *alone], report, "build asan", timeout=2400)[0]:
         report.add(failed=1)
+        return
+    commands = dict(ctest_commands(BUILD / "asan", {*side_by_side, *alone}))
+    run_side_by_side([run for name in side_by_side for run in halves(f"asan {name}", commands[name])], report)
+    for name in alone:
+        run_counted(commands[name], report, f"asan {name}")
 
 
 def product_bits(output):
@@ -151,11 +167,7 @@ def step_arm64(report):
     for name in tests:
         if name != "kernels_test":
             run_counted(commands[name], report, f"arm64 {name}")
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # emulation is slow: half of the tests each
-        halves = [pool.submit(call, commands["kernels_test"], report, f"arm64 kernels_test, half {i + 1}",
-                              env={"GTEST_TOTAL_SHARDS": "2", "GTEST_SHARD_INDEX": str(i)}) for i in range(2)]
-    for half in halves:
-        tally(report, *half.result())
+    run_side_by_side(halves("arm64 kernels_test", commands["kernels_test"]), report)
     native = product_bits(call([BUILD / "dev" / "kernels_test", "--gtest_filter=MatmulBits.*"], report, "bits here")[1])
     check_arm64_bits(report, commands["kernels_test"], native)
 
