@@ -8,8 +8,10 @@ from the weights of NAME.gguf, so that both must give the same logits (NAME.ref)
 here, with NAME/logits.ref in the format of make_tiny_models.py: FP8 weights with F32 and with UE8M0
 scales of 128 x 128 blocks, partial ones at the edges, beside logits of transformers on the decoded
 weights; and DeepSeek V4 in the names and types that it is published in (FP4 experts too), beside
-logits of the numpy oracle. The prediction layers of deepseek_v3 and deepseek_v32, which
-transformers drops, are added with the names that DeepSeek publishes.
+logits of the numpy oracle, with its prediction layer and that one's logits behind every token but the
+first (NAME/next.ref); again with FP8 experts, as its base models have them, and all in BF16. The
+prediction layers of deepseek_v3 and deepseek_v32, which transformers drops, are added with the names
+that DeepSeek publishes.
 """
 import argparse
 import json
@@ -124,6 +126,54 @@ def write_latent(out, name, shard_bytes):
     config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def v1_tensors(model):
+    """{published name: tensor} of deepseek-moe-16b's block: Llama's attention, experts apart."""
+    heads = model.key("attention.head_count")
+    parts = {**deepseek_transformers.PARTS, "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj"}
+    experts = {"ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj", "ffn_down_exps": "down_proj"}
+    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
+             "output.weight": "lm_head.weight"}
+    out = {}
+    for name, data in model.tensors.items():
+        if name in whole:
+            out[whole[name]] = data
+            continue
+        _, layer, part, _ = name.split(".")
+        prefix = f"model.layers.{layer}."
+        if part in experts:
+            out.update({f"{prefix}mlp.experts.{e}.{experts[part]}.weight": one for e, one in enumerate(data)})
+        else:
+            out[f"{prefix}{parts[part]}.weight"] = transformers_model.halves(data, heads) if part in ("attn_q", "attn_k") else data
+    return {name: torch.from_numpy(np.ascontiguousarray(data)).to(torch.bfloat16) for name, data in out.items()}
+
+
+def write_v1(out, name, shards):
+    """config.json as deepseek-moe-16b has it, without what says nothing about the computation; BF16 in shards."""
+    model, path = dense_model.GgufModel(TINY / f"{name}.gguf"), out / name
+    tensors = v1_tensors(model)
+    path.mkdir(exist_ok=True)
+    config = {"architectures": ["DeepseekForCausalLM"], "model_type": "deepseek", "bos_token_id": 0, "eos_token_id": 1,
+              "hidden_size": model.key("embedding_length"), "num_hidden_layers": model.key("block_count"),
+              "num_attention_heads": model.key("attention.head_count"),
+              "num_key_value_heads": model.key("attention.head_count_kv"), "intermediate_size": model.key("feed_forward_length"),
+              "moe_intermediate_size": model.key("expert_feed_forward_length"), "n_routed_experts": model.key("expert_count"),
+              "n_shared_experts": model.key("expert_shared_count"), "num_experts_per_tok": model.key("expert_used_count"),
+              "first_k_dense_replace": model.key("leading_dense_block_count"), "moe_layer_freq": 1, "norm_topk_prob": False,
+              "scoring_func": "softmax", "aux_loss_alpha": 0.001, "seq_aux": True, "hidden_act": "silu",
+              "attention_bias": False, "max_position_embeddings": model.key("context_length"), "rms_norm_eps": 1e-6,
+              "rope_theta": model.key("rope.freq_base"), "rope_scaling": None, "tie_word_embeddings": False,
+              "torch_dtype": "bfloat16", "vocab_size": len(model.tensors["token_embd.weight"])}
+    (path / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    names, weight_map = sorted(tensors), {}
+    for n in range(shards):
+        shard = f"model-{n + 1:05}-of-{shards:05}.safetensors"
+        part = names[n * len(names) // shards:(n + 1) * len(names) // shards]
+        safetensors.torch.save_file({key: tensors[key] for key in part}, path / shard, metadata={"format": "pt"})
+        weight_map.update({key: shard for key in part})
+    index = {"metadata": {"total_size": sum(2 * tensor.numel() for tensor in tensors.values())}, "weight_map": weight_map}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
 def to_fp8(weight, powers_of_two):
     """(codes, scales, decoded) with a scale per block of 128 x 128."""
     rows, cols = weight.shape
@@ -186,6 +236,10 @@ def write_fp8(out, name, net, powers_of_two, scale_name, skip):
 V4_GLOBAL = {"token_embd.weight": "embed.weight", "output_norm.weight": "norm.weight", "output.weight": "head.weight",
              "output_hc_fn.weight": "hc_head_fn", "output_hc_base.weight": "hc_head_base",
              "output_hc_scale.weight": "hc_head_scale"}
+# name: what differs from the usual shape; types of the experts and of the matrices that are FP8 in the published models
+V4 = {"deepseek_v4": dict(ratios=[0, 4, 128], hash_layers=1, experts_in="fp4", matrices_in="fp8", n_tokens=140),
+      "deepseek_v4_base": dict(ratios=[0], hash_layers=0, experts=4, experts_in="fp8", matrices_in="fp8", n_tokens=N_TOKENS),
+      "deepseek_v4_bf16": dict(ratios=[0], hash_layers=0, experts=4, experts_in="bf16", matrices_in="bf16", n_tokens=N_TOKENS)}
 V4_LAYER = {"attn_norm": "attn_norm", "ffn_norm": "ffn_norm", "attn_q_a": "attn.wq_a", "attn_q_a_norm": "attn.q_norm",
             "attn_q_b": "attn.wq_b", "attn_kv": "attn.wkv", "attn_kv_a_norm": "attn.kv_norm", "attn_output_a": "attn.wo_a",
             "attn_output_b": "attn.wo_b", "attn_compressor_kv": "attn.compressor.wkv",
@@ -199,9 +253,14 @@ V4_BARE = {"attn_sinks.weight": "attn.attn_sink", "attn_compressor_ape.weight": 
            "indexer_compressor_ape.weight": "attn.indexer.compressor.ape", "exp_probs_b.bias": "ffn.gate.bias",
            "ffn_gate_tid2eid.weight": "ffn.gate.tid2eid",
            **{f"hc_{site}_{part}.weight": f"hc_{site}_{part}" for site in ("attn", "ffn") for part in ("fn", "base", "scale")}}
+# The prediction layer's own, under "mtp.0."; the last three and the two projections lie in GGUF files as output_hc_* and
+# as one nextn.eh_proj.
+V4_NEXT = {"nextn.e_proj": "e_proj", "nextn.h_proj": "h_proj", "nextn.enorm": "enorm", "nextn.hnorm": "hnorm",
+           "nextn.shared_head_norm": "norm"}
+V4_BARE.update({f"nextn.hc_head_{part}.weight": f"hc_head_{part}" for part in ("fn", "base", "scale")})
 V4_EXPERT = {"ffn_gate_exps.weight": "w1", "ffn_up_exps.weight": "w3", "ffn_down_exps.weight": "w2"}
 V4_FP8 = ("attn_q_a", "attn_q_b", "attn_kv", "attn_output_a", "attn_output_b", "indexer.attn_q_b", "ffn_gate_shexp",
-          "ffn_up_shexp", "ffn_down_shexp")
+          "ffn_up_shexp", "ffn_down_shexp", "nextn.e_proj", "nextn.h_proj")
 
 
 def to_fp4(weight):
@@ -215,7 +274,21 @@ def to_fp4(weight):
     return torch.from_numpy(packed).view(torch.int8), torch.from_numpy(blocks[..., 0].copy()), decoded
 
 
-def v4_tensors(name, values, out):
+def v4_matrix(base, matrix, kind, out):
+    """Adds one matrix in this type; returns its values."""
+    if kind == "bf16":
+        out[base + ".weight"] = torch.from_numpy(matrix).to(torch.bfloat16)
+        return out[base + ".weight"].float().numpy()
+    if kind == "fp8":
+        codes, scales, decoded = to_fp8(torch.from_numpy(matrix), True)
+        scales, decoded = (torch.log2(scales) + 127).to(torch.uint8), decoded.numpy()
+    else:
+        codes, scales, decoded = to_fp4(matrix)
+    out[base + ".weight"], out[base + ".scale"] = codes, scales.view(torch.float8_e8m0fnu)
+    return decoded
+
+
+def v4_tensors(name, values, spec, out):
     """Adds a tensor of the GGUF names as published; returns the values that it has then."""
     if name in V4_GLOBAL:
         bare = "hc" in name
@@ -223,27 +296,16 @@ def v4_tensors(name, values, out):
         out[V4_GLOBAL[name]] = kept
         return kept.float().numpy()
     _, layer, part = name.split(".", 2)
-    prefix = f"layers.{layer}."
+    prefix = f"layers.{layer}." if int(layer) < len(spec["ratios"]) else "mtp.0."
     if part in V4_EXPERT:
-        decoded = []
-        for e, matrix in enumerate(values):
-            base = f"{prefix}ffn.experts.{e}.{V4_EXPERT[part]}"
-            codes, scales, one = to_fp4(matrix)
-            out[base + ".weight"], out[base + ".scale"] = codes, scales.view(torch.float8_e8m0fnu)
-            decoded.append(one)
-        return np.stack(decoded)
+        return np.stack([v4_matrix(f"{prefix}ffn.experts.{e}.{V4_EXPERT[part]}", matrix, spec["experts_in"], out)
+                         for e, matrix in enumerate(values)])
     if part in V4_BARE:
         out[prefix + V4_BARE[part]] = torch.from_numpy(values.astype(np.int64) if "tid2eid" in part else values)
         return values
     stem = part.removesuffix(".weight")
-    if stem in V4_FP8:
-        codes, scales, decoded = to_fp8(torch.from_numpy(values), True)
-        out[f"{prefix}{V4_LAYER[stem]}.weight"] = codes
-        out[f"{prefix}{V4_LAYER[stem]}.scale"] = (torch.log2(scales) + 127).to(torch.uint8).view(torch.float8_e8m0fnu)
-        return decoded.numpy()
-    kept = torch.from_numpy(values).to(torch.bfloat16)
-    out[f"{prefix}{V4_LAYER[stem]}.weight"] = kept
-    return kept.float().numpy()
+    kind = spec["matrices_in"] if stem in V4_FP8 else "bf16"
+    return v4_matrix(prefix + (V4_LAYER.get(stem) or V4_NEXT[stem]), values, kind, out)
 
 
 def v4_config(spec):
@@ -265,31 +327,59 @@ def v4_config(spec):
                                     "weight_block_size": [128, 128]}}
 
 
-def write_v4(out, name):
-    spec = {**make_tiny_deepseek4.BASE, "types": lambda _: gguf.GGMLQuantizationType.F32, "clamp": 1.0, "top_k": 512,
-            "ratios": [0, 4, 128], "hash_layers": 1}
+def add_v4_prediction(tensors, spec):
+    n, d = len(spec["ratios"]), spec["d"]
+    block = f"blk.{n}."
+    tensors.block(n, 0, False)
+    for name in ("e_proj", "h_proj"):
+        tensors.matrix(f"{block}nextn.{name}.weight", d, d)
+    for name in ("enorm", "hnorm", "shared_head_norm"):
+        tensors.norm(f"{block}nextn.{name}.weight", d)
+    tensors.site(f"{block}nextn.hc_head", spec["streams"])
+
+
+def v4_block_as_gguf(decoded, block):
+    """The layer under the names that it has in a GGUF file of its own."""
+    own = {key: values for key, values in decoded.items() if key.startswith(block)}
+    halves = [own.pop(f"{block}nextn.{name}.weight") for name in ("e_proj", "h_proj")]
+    own[f"{block}nextn.eh_proj.weight"] = np.concatenate(halves, axis=1)
+    return {key.replace(f"{block}nextn.hc_head", "output_hc"): values for key, values in own.items()}
+
+
+def v4_oracle_model(directory, spec, tensors, predicting):
+    path = pathlib.Path(directory) / "decoded.gguf"
+    writer = gguf.GGUFWriter(path, "deepseek4")
+    make_tiny_deepseek4.add_keys(writer, spec, len(spec["ratios"]) + predicting, spec["ratios"], predicting)
+    for key, values in tensors.items():
+        writer.add_tensor(key, np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return v4_oracle.GgufModel(path)
+
+
+def write_v4(out, name, changes):
+    spec = {**make_tiny_deepseek4.BASE, "types": lambda _: gguf.GGMLQuantizationType.F32, "clamp": 1.0, "top_k": 512, **changes}
     tensors = make_tiny_deepseek4.Tensors(np.random.default_rng(4), spec)
     tensors.ends()
     for n, ratio in enumerate(spec["ratios"]):
         tensors.block(n, ratio, n < spec["hash_layers"])
+    add_v4_prediction(tensors, spec)
     written = {}
-    decoded = {key: v4_tensors(key, values, written) for key, values, _ in tensors.out}
+    decoded = {key: v4_tensors(key, values, spec, written) for key, values, _ in tensors.out}
     (out / name).mkdir(exist_ok=True)
     safetensors.torch.save_file({key: value.contiguous() for key, value in written.items()},
                                 out / name / "model.safetensors", metadata={"format": "pt"})
     (out / name / "config.json").write_text(json.dumps(v4_config(spec), indent=2, sort_keys=True) + "\n")
+    block = f"blk.{len(spec['ratios'])}."
+    ids = random_ids(spec["vocab"], spec["n_tokens"])
     with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory) / "decoded.gguf"
-        writer = gguf.GGUFWriter(path, "deepseek4")
-        make_tiny_deepseek4.add_keys(writer, spec, len(spec["ratios"]), spec["ratios"], False)
-        for key, values in decoded.items():
-            writer.add_tensor(key, np.ascontiguousarray(values))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        ids = random_ids(spec["vocab"], 140)
-        write_reference(out / name / "logits.ref", ids, v4_oracle.forward(v4_oracle.GgufModel(path), ids)[0])
+        main = v4_oracle_model(directory, spec, {k: v for k, v in decoded.items() if not k.startswith(block)}, False)
+        logits, state = v4_oracle.forward(main, ids)
+        write_reference(out / name / "logits.ref", ids, logits)
+        next_block = v4_oracle_model(directory, spec, v4_block_as_gguf(decoded, block), True)
+        write_reference(out / name / "next.ref", ids[1:], v4_oracle.predict(next_block, main, ids[1:], state[:-1])[0])
 
 
 def randomised(net, seed):
@@ -335,11 +425,13 @@ def main():
         write_dense(args.out, name, kind, shard_bytes)
     for name, shard_bytes in LATENT.items():
         write_latent(args.out, name, shard_bytes)
+    write_v1(args.out, "deepseek_v1_bf16", 3)
     skip = ("embed_tokens", "lm_head", "mlp.gate.weight", "norm")
     write_fp8(args.out, "llama_fp8", fp8_llama(), False, "weight_scale_inv", skip)
     write_fp8(args.out, "llama_fp8_ue8m0", fp8_llama(), True, "scale", skip)
     write_fp8(args.out, "deepseek_v3_fp8", fp8_deepseek_v3(), False, "weight_scale_inv", skip)
-    write_v4(args.out, "deepseek_v4")
+    for name, changes in V4.items():
+        write_v4(args.out, name, changes)
     for path in sorted(args.out.iterdir()):
         print(f"{path.name:20} {sum(file.stat().st_size for file in path.iterdir()):7} bytes in {len(list(path.iterdir()))} files")
 

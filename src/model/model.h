@@ -72,7 +72,8 @@ struct LoadOptions {
   KvType kv_type = KvType::kF16;
   LatentForm latent_form = LatentForm::kAbsorbed;
   bool predict = false;  ///< with the layer for multi-token prediction, if the file has one
-  /// The file that holds that layer alone (DeepSeek V4). May be null; must outlive the model.
+  /// The file that holds that layer alone (DeepSeek V4 as GGUF). May be null; must outlive the
+  /// model.
   const GgufFile* prediction_file = nullptr;
   /// Of the large matrices; those whose cost does not matter (weights.cc) keep 16 bits anyway.
   /// None: 16 bits for models so small that they are fast as they are, 8 for others (decision

@@ -178,6 +178,11 @@ TEST(EngineGolden, PredictionBlockNeverChangesAToken) {
   expect_prediction_changes_nothing("deepseek4.gguf", {.prediction_file = &block.value()});
 }
 
+// Goal: the same with that block out of the directory that a model is published as.
+TEST(EngineGolden, PredictionBlockOfADirectoryNeverChangesAToken) {
+  expect_prediction_changes_nothing("../checkpoints/deepseek_v4", {});
+}
+
 TEST(EngineGolden, TinyModelsGiveTheSameTokensAloneAndInABatch) {
   for (const auto& path : testing::tiny_models()) expect_same_alone_and_together(path);
 }

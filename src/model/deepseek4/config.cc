@@ -195,6 +195,10 @@ Result<Config> Config::from_gguf(const GgufFile& file) {
   return config;
 }
 
+bool Config::has_prediction_block(const GgufFile& file) const {
+  return file.find_tensor(fmt::format("blk.{}.nextn.e_proj.weight", n_layers)) != nullptr;
+}
+
 Result<int64_t> Config::prediction_block(const GgufFile& file) const {
   const Keys keys(file, "deepseek4");
   TRY(const std::optional<std::string_view> name, file.string("general.architecture"));

@@ -52,6 +52,8 @@ struct Config {
   RopeTable compressed_rope;  ///< of the others, their compressed rows and indexer
 
   static Result<Config> from_gguf(const GgufFile& file);
+  /// Whether a translated checkpoint has the prediction block behind its layers.
+  bool has_prediction_block(const GgufFile& file) const;
   /// Of the file that holds the prediction block of a model of this shape, and at which index.
   Result<int64_t> prediction_block(const GgufFile& file) const;
 

@@ -514,6 +514,7 @@ uint64_t Deepseek4Model::prediction_bytes_per_token() const {
   const PredictionWeights& weights = *weights_.prediction;
   Totals out;
   out.add(weights.join);
+  if (weights.token_join) out.add(*weights.token_join);
   out.add(weights.layer.attention_site.fn);
   out.add(weights.layer.attention);
   out.add(weights.layer.experts_site.fn);

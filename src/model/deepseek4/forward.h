@@ -78,6 +78,10 @@ class Deepseek4Model final : public Model {
   void keep_for_prediction(std::span<const KvSequence> sequences, KvPool& kv);
   void store_streams(std::span<const KvSequence> sequences, KvPool& kv);
   void join_streams_before(std::span<const KvSequence> sequences, KvPool& kv);
+  /// Every stream of joined_ becomes the token's part of the join, where that is a matrix apart.
+  void join_tokens();
+  /// d_model numbers: the normed embedding of a row's token.
+  void token_before_join(int64_t row, float* out) const;
 
   /// The layer's attention and experts, behind project() and store().
   void finish_layer(const LayerWeights& layer, int64_t index, KvPool& kv,
@@ -154,7 +158,7 @@ class Deepseek4Model final : public Model {
   Turns plain_turns_, compressed_turns_;
   std::vector<float> streams_;      ///< X
   std::vector<float> joined_;       ///< X of the prediction block, while forward() keeps its keys
-  MatmulRows pairs_;                ///< [token | stream before], a row per stream
+  MatmulRows pairs_;                ///< [token | stream before] or the stream, a row per stream
   std::vector<float> mix_;          ///< what gates are made of
   std::vector<StreamGates> gates_;  ///< of the site in work
   std::vector<float> y_;            ///< a block's output

@@ -33,11 +33,43 @@ void Deepseek4Model::store_streams(std::span<const KvSequence> sequences, KvPool
   });
 }
 
+void Deepseek4Model::token_before_join(int64_t row, float* out) const {
+  const int64_t d = config_.d_model;
+  dequantize_row(weights_.embedding, tokens_[static_cast<size_t>(row)], out);
+  rms_norm(out, d, weights_.prediction->token_norm.data(), config_.rms_eps, 1, d, out, d);
+}
+
+void Deepseek4Model::join_tokens() {
+  const Weight& weight = *weights_.prediction->token_join;
+  const int64_t d = config_.d_model;
+  const Weight* const readers[] = {&weight};
+  normed_.reset(n_rows_, readers);
+  each_row([&](int64_t begin, int64_t end) {
+    std::vector<float> token(static_cast<size_t>(d));
+    for (int64_t r = begin; r < end; ++r) {
+      token_before_join(r, token.data());
+      normed_.set(r, 0, d, token.data());
+    }
+  });
+  const MatmulTask tasks[] = {task(weight, y_)};
+  matmul(normed_, tasks, pool_, workspace_);
+  each_row([&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t s = 0; s < config_.n_streams; ++s) {
+        std::copy_n(y_.data() + r * d, d, joined_.data() + r * stream_width() + s * d);
+      }
+    }
+  });
+}
+
 /// joined_[s] = W [norm(embedding) | norm(stream s of the position before)]
 void Deepseek4Model::join_streams_before(std::span<const KvSequence> sequences, KvPool& kv) {
   const PredictionWeights& weights = *weights_.prediction;
   const int64_t d = config_.d_model;
   const int64_t n = config_.n_streams;
+  const bool apart = weights.token_join.has_value();
+  joined_.resize(std::max(joined_.size(), static_cast<size_t>(n_rows_ * stream_width())));
+  if (apart) join_tokens();
   const Weight* const readers[] = {&weights.join};
   pairs_.reset(n_rows_ * n, readers);
   each_row([&](int64_t begin, int64_t end) {
@@ -45,9 +77,7 @@ void Deepseek4Model::join_streams_before(std::span<const KvSequence> sequences, 
     std::vector<float> before(static_cast<size_t>(stream_width()));
     for (int64_t r = begin; r < end; ++r) {
       const auto row = static_cast<size_t>(r);
-      const TensorView& table = weights_.embedding;
-      dequantize_row(table, tokens_[row], pair.data());
-      rms_norm(pair.data(), d, weights.token_norm.data(), config_.rms_eps, 1, d, pair.data(), d);
+      if (!apart) token_before_join(r, pair.data());
       std::fill(before.begin(), before.end(), 0.0f);
       if (positions_[row] > 0) {
         const KvSequence& sequence = sequences[static_cast<size_t>(row_sequences_[row])];
@@ -57,13 +87,17 @@ void Deepseek4Model::join_streams_before(std::span<const KvSequence> sequences, 
       for (int64_t s = 0; s < n; ++s) {
         rms_norm(before.data() + s * d, d, weights.state_norm.data(), config_.rms_eps, 1, d,
                  pair.data() + d, d);
-        pairs_.set(r * n + s, 0, 2 * d, pair.data());
+        if (apart) {
+          pairs_.set(r * n + s, 0, d, pair.data() + d);
+        } else {
+          pairs_.set(r * n + s, 0, 2 * d, pair.data());
+        }
       }
     }
   });
-  joined_.resize(std::max(joined_.size(), static_cast<size_t>(n_rows_ * stream_width())));
-  const MatmulTask tasks[] = {task(weights.join, joined_)};
-  matmul(pairs_, tasks, pool_, workspace_);
+  MatmulTask join = task(weights.join, joined_);
+  join.add = apart;
+  matmul(pairs_, {&join, 1}, pool_, workspace_);
   lap(Op::kEmbed);
 }
 

@@ -167,10 +167,16 @@ Result<LayerWeights> bind_layer(Binder& binder, const Config& config, int64_t in
 
 }  // namespace
 
-/// Embedding and head are copies of the model's own, which are used.
+/// Embedding and head are copies of the model's own, which are used. A translated checkpoint has
+/// the block among its own: behind the last layer, with names of their own for what a file apart
+/// has under the model's names, and the joining matrix in two.
 Result<PredictionWeights> Weights::bind_prediction(const GgufFile& file, const Config& config,
                                                    const LoadOptions& options, ThreadPool& pool) {
-  TRY(const int64_t index, config.prediction_block(file));
+  const bool own = config.has_prediction_block(file);
+  int64_t index = config.n_layers;
+  if (!own) {
+    TRY(index, config.prediction_block(file));
+  }
   if (config.n_streams * config.d_model % 32 != 0) {  // whole blocks, as records have them
     return Error{Code::kUnsupported, "a token's streams are no multiple of 32 numbers"};
   }
@@ -188,13 +194,19 @@ Result<PredictionWeights> Weights::bind_prediction(const GgufFile& file, const C
   const int64_t d = config.d_model;
   TRY(std::vector<float> token_norm, binder.vector(block + "enorm.weight", d));
   TRY(std::vector<float> state_norm, binder.vector(block + "hnorm.weight", d));
-  TRY(Weight join, binder.weight(block + "eh_proj.weight", 2 * d, d, Activations::kInt16));
+  TRY(Weight join, binder.weight(block + (own ? "h_proj.weight" : "eh_proj.weight"),
+                                 own ? d : 2 * d, d, Activations::kInt16));
+  std::optional<Weight> token_join;
+  if (own) {
+    TRY(token_join, binder.weight(block + "e_proj.weight", d, d, Activations::kInt16));
+  }
   TRY(LayerWeights layer, bind_layer(binder, as_layer, index, Activations::kInt16));
-  TRY(Site head_site, bind_site(binder, config, "output_hc", config.n_streams, 1));
+  TRY(Site head_site,
+      bind_site(binder, config, own ? block + "hc_head" : "output_hc", config.n_streams, 1));
   TRY(std::vector<float> output_norm, binder.vector(block + "shared_head_norm.weight", d));
-  return PredictionWeights{std::move(token_norm), std::move(state_norm), std::move(join),
-                           std::move(layer),      std::move(head_site),  std::move(output_norm),
-                           binder.take_derived()};
+  return PredictionWeights{std::move(token_norm),  std::move(state_norm), std::move(join),
+                           std::move(token_join),  std::move(layer),      std::move(head_site),
+                           std::move(output_norm), binder.take_derived()};
 }
 
 Result<Weights> Weights::bind(const GgufFile& file, const Config& config,
@@ -217,8 +229,10 @@ Result<Weights> Weights::bind(const GgufFile& file, const Config& config,
   TRY(Weight head, binder.weight(head_name, config.d_model, config.n_vocab, Activations::kInt16));
   binder.finished();
   std::optional<PredictionWeights> prediction;
-  if (options.predict && options.prediction_file != nullptr) {
-    TRY(prediction, bind_prediction(*options.prediction_file, config, options, pool));
+  const GgufFile* predicting = options.prediction_file;
+  if (predicting == nullptr && config.has_prediction_block(file)) predicting = &file;
+  if (options.predict && predicting != nullptr) {
+    TRY(prediction, bind_prediction(*predicting, config, options, pool));
   }
   return Weights{
       *embedding,      std::move(layers),     std::move(head_site), std::move(output_norm),

@@ -64,7 +64,8 @@ struct LayerWeights {
 struct PredictionWeights {
   std::vector<float> token_norm;
   std::vector<float> state_norm;
-  Weight join;  ///< 2 d_model -> d_model, the token's half first
+  Weight join;  ///< 2 d_model -> d_model, the token's half first; without it where that is apart
+  std::optional<Weight> token_join;  ///< d_model -> d_model, where checkpoints have it apart
   LayerWeights layer;
   Site head_site;
   std::vector<float> output_norm;

@@ -272,8 +272,20 @@ class Translation {
     TRY(model_.hash_layers, config_.integer_or("num_hash_layers", 3, 0, model_.layers));
     out_.integer(".hash_layer_count", model_.hash_layers);
     model_.numbered_layers_bare = true;
+    // block_count stays that of the main layers, as in V4's main GGUF files.
+    if (has_v4_nextn()) model_.nextn = 1;
     TRY(model_.rope_divisors, write_hf_rope(config_, HfRopeKind::kUnscaled, rope, out_));
     return Status::success();
+  }
+
+  /// Any of the tensors that only this layer has: then all of them must be there. Checkpoints with
+  /// another drafter (DSpark) have stages under the same "mtp.0.", which are not read.
+  bool has_v4_nextn() const {
+    constexpr std::string_view kOwn[] = {"e_proj.weight", "h_proj.weight", "enorm.weight",
+                                         "hnorm.weight"};
+    return std::any_of(std::begin(kOwn), std::end(kOwn), [&](std::string_view name) {
+      return weights_.find(std::string(kHfV4Nextn) + std::string(name)) != nullptr;
+    });
   }
 
   /// Hyper-connections.

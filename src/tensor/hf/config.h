@@ -3,6 +3,7 @@
 /// the room.
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -41,6 +42,9 @@ struct HfShape {
   int64_t streams = 0, stream_d = 0, mix = 0, three = 3;  ///< deepseek4
   int64_t compress = 0, ratio = 0, index_compress = 0;    ///< deepseek4, of one layer
 };
+
+/// Before the names of V4's layer for multi-token prediction.
+inline constexpr std::string_view kHfV4Nextn = "mtp.0.";
 
 struct HfModel {
   std::string architecture;           ///< as GGUF names it

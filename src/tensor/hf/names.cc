@@ -108,7 +108,7 @@ constexpr Row kNextnRows[] = {
      true},
 };
 
-// DeepSeek V4 as published. Its layer that predicts the token after the next is not read.
+// DeepSeek V4 as published.
 constexpr Row kV4ModelRows[] = {
     {"embed.weight", "token_embd.weight", &S::vocab, &S::d, 0, false},
     {"norm.weight", "output_norm.weight", kVector, &S::d, 0, false},
@@ -168,6 +168,20 @@ constexpr Row kV4LayerRows[] = {
      false},
 };
 
+// Behind "mtp.0." and "blk.N.", N the number of main layers, beside the rows of a layer. GGUF files
+// have this layer in a file of its own, where both projections are one nextn.eh_proj and hc_head_*
+// takes the names of the model's output_hc_*.
+constexpr Row kV4NextnRows[] = {
+    {"e_proj.weight", "nextn.e_proj.weight", &S::d, &S::d, kPartNextn, false},
+    {"h_proj.weight", "nextn.h_proj.weight", &S::d, &S::d, kPartNextn, false},
+    {"enorm.weight", "nextn.enorm.weight", kVector, &S::d, kPartNextn, false},
+    {"hnorm.weight", "nextn.hnorm.weight", kVector, &S::d, kPartNextn, false},
+    {"norm.weight", "nextn.shared_head_norm.weight", kVector, &S::d, kPartNextn, false},
+    {"hc_head_fn", "nextn.hc_head_fn.weight", &S::streams, &S::stream_d, kPartNextn, false},
+    {"hc_head_base", "nextn.hc_head_base.weight", kVector, &S::streams, kPartNextn, false},
+    {"hc_head_scale", "nextn.hc_head_scale.weight", kVector, &S::one, kPartNextn, false},
+};
+
 /// Tensors that hold nothing the computation wants: tables that follow from the config, scales of
 /// activations, and what V4's table-routed layers carry along.
 constexpr std::string_view kIgnoredEnds[] = {".rotary_emb.inv_freq", ".masked_bias", ".input_scale",
@@ -224,11 +238,16 @@ class Names {
 
  private:
   Status add_layer(int64_t layer, bool v4) {
-    const std::string hf = fmt::format("{}layers.{}.", v4 ? "" : "model.", layer);
+    const bool apart = v4 && layer >= model_.layers;
+    const std::string hf =
+        apart ? std::string(kHfV4Nextn) : fmt::format("{}layers.{}.", v4 ? "" : "model.", layer);
     const std::string gguf = fmt::format("blk.{}.", layer);
     const uint32_t parts = model_.parts_of(layer);
     const HfShape shape = model_.shape_of(layer);
-    if (v4) return add_all(kV4LayerRows, hf, gguf, parts, shape);
+    if (v4) {
+      TRY_STATUS(add_all(kV4LayerRows, hf, gguf, parts, shape));
+      return add_all(kV4NextnRows, hf, gguf, parts, shape);
+    }
     const bool latent = model_.shape.kv_lora > 0;
     TRY_STATUS(add_all(kNormRows, hf, gguf, parts, shape));
     TRY_STATUS(add_all(latent ? std::span<const Row>(kLatentAttentionRows) : kPlainAttentionRows,
@@ -383,7 +402,10 @@ class Names {
       if (name.ends_with(end)) return true;
     }
     if (model_.architecture == "deepseek4") {
-      return name.starts_with("mtp.") || name.ends_with("ffn.gate.bias");
+      // Drafters of other kinds, and what tables make needless.
+      const bool foreign =
+          name.starts_with("mtp.") && !(model_.nextn > 0 && name.starts_with(kHfV4Nextn));
+      return foreign || name.ends_with("ffn.gate.bias");
     }
     // Written although it is the embedding again.
     return name == "lm_head.weight" && (model_.parts & kPartHead) == 0;

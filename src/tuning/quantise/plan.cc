@@ -111,7 +111,9 @@ class Planner {
         half_split_(half_split) {}
 
   Result<std::vector<PlannedTensor>> run() {
+    const std::string extra = extra_block();
     for (const TensorView& view : source_.tensors()) {
+      if (!extra.empty() && view.name.starts_with(extra)) continue;
       const auto expert = parse_expert(view.name);
       if (!expert) {
         TRY(PlannedTensor planned, plain(view));
@@ -136,6 +138,17 @@ class Planner {
   }
 
  private:
+  /// The prefix of DeepSeek V4's prediction layer, which a checkpoint has behind its block_count
+  /// layers and no GGUF file of a whole model has; empty: none.
+  std::string extra_block() {
+    std::string prefix = fmt::format("blk.{}.", shape_.n_layers);
+    if (source_.find_tensor(prefix + "nextn.e_proj.weight") == nullptr) return "";
+    notes_.push_back(
+        "the prediction layer is left out, as in all GGUF files of DeepSeek V4: only the source "
+        "has --speculate mtp");
+    return prefix;
+  }
+
   Result<PlannedTensor> plain(const TensorView& view) const {
     PlannedTensor planned;
     planned.tensor = {std::string(view.name), view.type, view.n_dims, view.ne};
