@@ -37,6 +37,8 @@ MODELS = {
                              types=Q.Q8_0),
     # Enough index heads that no two positions score zero: there transformers chooses either.
     "deepseek_v32": dict(arch="deepseek32", mtp=1, index_heads=12, index_width=20, top_k=6),
+    # Every number fits into BF16, the type of deepseek-moe-16b.
+    "deepseek_v1_bf16": dict(V2, arch="deepseek", yarn=None, groups=1, groups_used=1, shared=2, scale=1.0, types=Q.BF16),
 }
 
 
@@ -44,14 +46,20 @@ def random_tensors(rng, spec):
     """{name: (data, type or None)}; shapes rows first."""
     out = {}
 
+    def exact(values):
+        """Those that files keep as F32 too fit into the type of the published weights."""
+        if spec["types"] != Q.BF16:
+            return values
+        return gguf.quants.dequantize(gguf.quants.quantize(values, Q.BF16), Q.BF16)
+
     def norm(name, n):
-        out[name] = (1 + 0.2 * rng.standard_normal(n)).astype(np.float32), None
+        out[name] = exact((1 + 0.2 * rng.standard_normal(n)).astype(np.float32)), None
 
     def matrix(name, *shape, spread=None, plain=False):
         spread = spread or 1.4 / math.sqrt(shape[-1])
         values = (spread * rng.standard_normal(shape)).astype(np.float32)
         kind = None if plain else spec["types"]
-        out[name] = (values if kind is None else gguf.quants.quantize(values, kind)), kind
+        out[name] = (exact(values) if kind is None else gguf.quants.quantize(values, kind)), kind
 
     def feed_forward(prefix, suffix, ff):
         for part, shape in {"gate": (ff, spec["d"]), "up": (ff, spec["d"]), "down": (spec["d"], ff)}.items():

@@ -64,10 +64,11 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
 // Goal: a directory written by transformers gives the logits of the GGUF file with the same weights
 // (which differ in the order of sums at most) and those of transformers, for every way that a
 // config says a thing: tied heads, biases, llama3, linear and YaRN rope, shards, 16-bit types.
+// DeepSeek V1, which transformers does not have, beside the numpy twin.
 TEST(CheckpointLogits, EqualTheGgufFiles) {
   for (const char* name : {"llama_gqa_tied", "llama_rope_freqs", "llama_linear_bias", "llama_f16",
-                           "qwen2_bias", "qwen3_yarn", "qwen3_bf16", "deepseek_v2_lite",
-                           "deepseek_v2", "deepseek_v3", "deepseek_v32"}) {
+                           "qwen2_bias", "qwen3_yarn", "qwen3_bf16", "deepseek_v1_bf16",
+                           "deepseek_v2_lite", "deepseek_v2", "deepseek_v3", "deepseek_v32"}) {
     const std::string tiny = kGolden + "tiny/" + name;
     const Reference reference = read_reference(tiny + ".ref");
     const auto directory = logits_of(kGolden + "checkpoints/" + name, reference.tokens);

@@ -63,8 +63,8 @@ TEST(TinyModels, FloatWeightsMatchReference) {
     for (const char* name :
          {"llama_mha", "llama_gqa_tied", "llama_rope_freqs", "llama_linear_bias",
           "llama_partial_rope", "qwen2_bias", "qwen2_fused", "qwen3", "qwen3_yarn", "llama_f16",
-          "qwen3_bf16", "deepseek_v1", "deepseek_v2_lite", "deepseek_v2", "deepseek_v3",
-          "deepseek_v3_kv_b", "deepseek_v32"}) {
+          "qwen3_bf16", "deepseek_v1", "deepseek_v1_bf16", "deepseek_v2_lite", "deepseek_v2",
+          "deepseek_v3", "deepseek_v3_kv_b", "deepseek_v32"}) {
       const double difference = max_difference(name, KvType::kF32);
       std::printf("%-20s %-10s max difference %.1e\n", name, std::string(isa_name(isa)).c_str(),
                   difference);
