@@ -72,7 +72,7 @@ def test_convert_and_back():
 def test_convert_checkpoints():
     """A directory of safetensors becomes the file that other converters make: the same logits, to the bit."""
     ids = ("--ids", "1 2 3 4 5", "--all", "--json", "-t", "1")
-    for name in ("llama_linear_bias", "llama_rope_freqs", "qwen2_bias", "deepseek_v2_lite", "deepseek_v3"):
+    for name in ("llama_linear_bias", "llama_rope_freqs", "qwen2_bias", "deepseek_v1_bf16", "deepseek_v2_lite", "deepseek_v3"):
         out = DIR / f"{name}.gguf"
         done = hadal("convert", "--model", ROOT / "tests/golden/checkpoints" / name, "--output", out)
         assert done.code == 0, done
@@ -81,6 +81,10 @@ def test_convert_checkpoints():
     done = hadal("quantize", "--model", ROOT / "tests/golden/checkpoints/deepseek_v4", "--output", DIR / "v4.gguf",
                  "--type", "MXFP4_MOE", "--dry-run")
     assert done.code == 0 and "ffn_up_exps.weight" in done.out and "F4_E2M1 -> MXFP4" in done.out, done
+    assert "prediction layer is left out" in done.err and "nextn" not in done.out, done
+    done = hadal("convert", "--model", ROOT / "tests/golden/checkpoints/deepseek_v4", "--output", DIR / "v4.gguf")
+    assert done.code == 0 and "prediction layer is left out" in done.err, done
+    assert hadal("logits", "--model", DIR / "v4.gguf", *ids).code == 0
 
 
 def test_quantize_types():
@@ -210,7 +214,33 @@ def test_report():
     eight, four = found["models"]
     assert eight["bytes"] > four["bytes"] and 8 < eight["bits_per_weight"] < 10, found
     assert 0 < eight["mean_kld"] < four["mean_kld"] and eight["top1_agreement"] >= four["top1_agreement"], found
+    assert [model["prefill_tps"] for model in found["models"]] == [0, 0], found
     fails(hadal("eval", "report", "--models", ",", "--reference", MODEL, "--file", TEXT), 2, "names no model")
+
+
+def test_report_speed():
+    """Both speeds of every model, positive numbers, in the table's own columns and in JSON."""
+    for name in ("Q8_0", "Q4_0"):
+        hadal("quantize", "--model", MODEL, "--output", DIR / f"s{name}.gguf", "--type", name, "--overwrite")
+    command = ("eval", "report", "--models", f"{DIR}/sQ8_0.gguf,{DIR}/sQ4_0.gguf", "--reference", MODEL, "--file", TEXT,
+               "--ctx", "32")
+    table = hadal(*command)
+    assert table.code == 0, table
+    head, *rows = table.out.splitlines()[:3]
+    columns = ("model", "size", "bits", "prefill", "decode", "perplexity", "mean KLD", "p99 KLD", "top-1")
+    ends = [head.index(column) + len(column) for column in columns]  # values end where the headings end
+    assert ends == sorted(ends), head
+    for row, name in zip(rows, ("sQ8_0", "sQ4_0")):
+        cells = {column: row[end:ends[i + 1]].strip() for i, (column, end) in enumerate(zip(columns[1:], ends))}
+        assert row.startswith(name), row
+        assert float(cells["prefill"]) > 0 and float(cells["decode"]) > 0, row
+        assert float(cells["bits"]) > 4 and float(cells["perplexity"]) > 1 and cells["size"], row
+        assert float(cells["mean KLD"]) > 0 and float(cells["p99 KLD"]) > 0 and cells["top-1"].endswith("%"), row
+    found = one_object(hadal(*command, "--json"))
+    assert [model["model"] for model in found["models"]] == ["sQ8_0", "sQ4_0"], found
+    for model in found["models"]:
+        for key in ("bytes", "bits_per_weight", "prefill_tps", "decode_tps", "perplexity", "mean_kld", "top1_agreement"):
+            assert isinstance(model[key], (int, float)) and model[key] > 0, (key, model)
 
 
 def test_quality_of_real_model():
@@ -236,4 +266,4 @@ def test_quality_of_real_model():
 
 if __name__ == "__main__":
     main([test_convert_and_back, test_convert_checkpoints, test_quantize_types, test_wrong_usage, test_broken_source, test_full_disk,
-          test_interrupted, test_imatrix, test_report, test_quality_of_real_model])
+          test_interrupted, test_imatrix, test_report, test_report_speed, test_quality_of_real_model])
