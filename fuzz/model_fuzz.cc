@@ -1,5 +1,6 @@
-/// Any bytes as a model: a file that loads must survive a forward pass, one that does not must say
-/// why. Seeds are whole tiny models, so that mutations reach the config and the weights.
+/// Any bytes as a model: a file that loads must survive a forward pass and its prediction layer,
+/// one that does not must say why. Seeds are whole tiny models, one of every architecture and
+/// layout (tools/make_fuzz_models.py), so that mutations reach the config and the weights.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto file = hadal::GgufFile::from_memory(bytes);
   if (!file.ok()) return 0;
   hadal::ThreadPool pool(1);
-  const auto loaded = hadal::Model::load(file.value(), {}, pool);
+  const auto loaded = hadal::Model::load(file.value(), {.predict = true}, pool);
   if (!loaded.ok()) {
     CHECK(!loaded.error().message.empty());
     return 0;
@@ -36,5 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   hadal::Batch batch{{{0, 0, 0, false}, {last, 1, 0, true}}, {{pages}}};
   std::vector<float> logits(static_cast<size_t>(model.n_vocab()));
   CHECK(model.forward(batch, kv, logits).ok());
+  if (model.predicts()) {
+    const hadal::Batch guess{{{last, 1, 0, true}}, {{pages}}};
+    CHECK(model.predict(guess, kv, logits).ok());
+  }
   return 0;
 }

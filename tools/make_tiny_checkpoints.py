@@ -327,17 +327,6 @@ def v4_config(spec):
                                     "weight_block_size": [128, 128]}}
 
 
-def add_v4_prediction(tensors, spec):
-    n, d = len(spec["ratios"]), spec["d"]
-    block = f"blk.{n}."
-    tensors.block(n, 0, False)
-    for name in ("e_proj", "h_proj"):
-        tensors.matrix(f"{block}nextn.{name}.weight", d, d)
-    for name in ("enorm", "hnorm", "shared_head_norm"):
-        tensors.norm(f"{block}nextn.{name}.weight", d)
-    tensors.site(f"{block}nextn.hc_head", spec["streams"])
-
-
 def v4_block_as_gguf(decoded, block):
     """The layer under the names that it has in a GGUF file of its own."""
     own = {key: values for key, values in decoded.items() if key.startswith(block)}
@@ -365,7 +354,7 @@ def write_v4(out, name, changes):
     tensors.ends()
     for n, ratio in enumerate(spec["ratios"]):
         tensors.block(n, ratio, n < spec["hash_layers"])
-    add_v4_prediction(tensors, spec)
+    tensors.published_prediction(len(spec["ratios"]))
     written = {}
     decoded = {key: v4_tensors(key, values, spec, written) for key, values, _ in tensors.out}
     (out / name).mkdir(exist_ok=True)

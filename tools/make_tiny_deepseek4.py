@@ -128,6 +128,16 @@ class Tensors:
             self.normal(f"{b}ffn_{name}_exps.weight", (experts, rows, cols), 1.4 / math.sqrt(cols))
             self.matrix(f"{b}ffn_{name}_shexp.weight", rows, cols)
 
+    def published_prediction(self, n):
+        """The prediction block as checkpoints have it: the joining matrix in two, a head of its own."""
+        d, block = self.spec["d"], f"blk.{n}.nextn."
+        self.block(n, 0, False)
+        for name in ("e_proj", "h_proj"):
+            self.matrix(f"{block}{name}.weight", d, d)
+        for name in ("enorm", "hnorm", "shared_head_norm"):
+            self.norm(f"{block}{name}.weight", d)
+        self.site(f"{block}hc_head", self.spec["streams"])
+
     def ends(self):
         s = self.spec
         self.normal("token_embd.weight", (s["vocab"], s["d"]), 0.7)
@@ -173,12 +183,15 @@ def add_keys(writer, spec, layers, ratios, predicting):
 
 
 def write_file(path, spec, seed, predicting=False):
+    """`predicting`: a file with the prediction block alone."""
     ratios = spec["ratios"]
     tensors = Tensors(np.random.default_rng(seed), spec)
     if not predicting:
         tensors.ends()
         for n, ratio in enumerate(ratios):
             tensors.block(n, ratio, n < spec["hash_layers"])
+        if spec.get("published_prediction"):
+            tensors.published_prediction(len(ratios))
     else:
         n, d = len(ratios), spec["d"]
         tensors.site("output_hc", spec["streams"])
