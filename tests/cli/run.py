@@ -5,6 +5,7 @@ import os
 import pathlib
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -151,6 +152,25 @@ def test_run():
     fails(hadal(*base, "--draft-model", MODEL), 1, "--speculate draft")
     fails(hadal("run", "--model", MODEL, "--prompt", "x" * 100), 1, "the prompt has", "context holds 64")
     fails(hadal("run", "--model", MODEL, "--prompt", "x", "--ctx", "1000"), 1, "1000", "64")
+
+
+def test_run_predicts_from_safetensors():
+    """V4's prediction layer out of a directory as it is published guesses, and no token changes."""
+    directory = DIR / "deepseek_v4"
+    shutil.copytree(ROOT / "tests/golden/checkpoints/deepseek_v4", directory)
+    letters = "".join(map(chr, range(ord("!"), ord("!") + 64)))
+    (directory / "tokenizer.json").write_text(json.dumps({
+        "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Digits", "individual_digits": True},
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}]},
+        "model": {"type": "BPE", "vocab": {letter: n for n, letter in enumerate(letters)}, "merges": []}}))
+    for sampling in (("--temp", "0"), ("--temp", "1", "--seed", 7)):
+        command = ("run", "--model", directory, "--prompt", "ABABCABA", "--raw", "-n", "60", *sampling, "--json")
+        plain, guessed = one_object(hadal(*command)), one_object(hadal(*command, "--speculate", "mtp"))
+        assert len(plain["ids"]) == 60 and guessed["ids"] == plain["ids"], (plain, guessed)
+        assert guessed["drafted_tokens"] > 0, guessed
+    fails(hadal("run", "--model", MODEL, "--prompt", "x", "--speculate", "mtp"), 1, "no layer for multi-token prediction")
 
 
 def test_run_keeps_a_blank():
