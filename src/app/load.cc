@@ -184,8 +184,8 @@ void take_words(Words words, LoadedText& out) {
   out.template_problem = std::move(words.template_problem);
 }
 
-/// DeepSeek V4's prediction block comes in a file of its own, "mtp-NAME.gguf" beside NAME.gguf.
-/// None: null.
+/// Beside a GGUF file of DeepSeek V4, NAME.gguf, the prediction block lies in one of its own,
+/// "mtp-NAME.gguf". None: null.
 Result<std::unique_ptr<GgufFile>> find_prediction_file(const GgufFile& model) {
   const std::filesystem::path path =
       model.path().parent_path() / ("mtp-" + model.path().filename().string());
