@@ -98,9 +98,13 @@ constexpr LoadOptions kPredicting = {
 // are the same bits with it and without. FP4 products round activations to 16 bits (3e-3), the
 // others are float32 all through.
 TEST(CheckpointPrediction, MatchesTheOracle) {
-  for (const auto& [name, bound] :
-       {std::pair{"deepseek_v4", 3e-3}, {"deepseek_v4_base", 1e-4}, {"deepseek_v4_bf16", 1e-4}}) {
-    const std::string path = kCheckpoints + name;
+  struct Case {
+    std::string name;
+    double bound;
+  };
+  for (const Case& c : {Case{"deepseek_v4", 3e-3}, Case{"deepseek_v4_base", 1e-4},
+                        Case{"deepseek_v4_bf16", 1e-4}}) {
+    const std::string path = kCheckpoints + c.name;
     const Reference main = read_reference(path + "/logits.ref");
     const Reference next = read_reference(path + "/next.ref");
     on_each_isa([&] {
@@ -108,11 +112,11 @@ TEST(CheckpointPrediction, MatchesTheOracle) {
       ASSERT_TRUE(m.model->predicts());
       const Guesses got = guesses_of(*m.model, main.tokens, main.tokens.size());
       const double difference = largest_difference(got.predict, next.logits);
-      std::printf("%-18s %-10s %.1e\n", name, std::string(isa_name(current_isa())).c_str(),
-                  difference);
-      EXPECT_LE(difference, bound) << name;
-      EXPECT_LE(largest_difference(got.forward, main.logits), bound) << name;
-      EXPECT_EQ(guesses_of(*m.model, main.tokens, 7).predict, got.predict) << name;
+      std::printf("%-18s %-10s %.1e\n", c.name.c_str(),
+                  std::string(isa_name(current_isa())).c_str(), difference);
+      EXPECT_LE(difference, c.bound) << c.name;
+      EXPECT_LE(largest_difference(got.forward, main.logits), c.bound) << c.name;
+      EXPECT_EQ(guesses_of(*m.model, main.tokens, 7).predict, got.predict) << c.name;
       LoadedModel plain = load_from(open(path), 2, {.kv_type = KvType::kF32});
       ASSERT_FALSE(plain.model->predicts());
       const auto n = static_cast<int64_t>(main.tokens.size());
