@@ -273,19 +273,20 @@ class Translation {
     out_.integer(".hash_layer_count", model_.hash_layers);
     model_.numbered_layers_bare = true;
     // block_count stays that of the main layers, as in V4's main GGUF files.
-    if (has_v4_nextn()) model_.nextn = 1;
+    count_v4_nextn();
     TRY(model_.rope_divisors, write_hf_rope(config_, HfRopeKind::kUnscaled, rope, out_));
     return Status::success();
   }
 
   /// Any of the tensors that only this layer has: then all of them must be there. Checkpoints with
   /// another drafter (DSpark) have stages under the same "mtp.0.", which are not read.
-  bool has_v4_nextn() const {
+  void count_v4_nextn() {
     constexpr std::string_view kOwn[] = {"e_proj.weight", "h_proj.weight", "enorm.weight",
                                          "hnorm.weight"};
-    return std::any_of(std::begin(kOwn), std::end(kOwn), [&](std::string_view name) {
+    const bool any = std::any_of(std::begin(kOwn), std::end(kOwn), [&](std::string_view name) {
       return weights_.find(std::string(kHfV4Nextn) + std::string(name)) != nullptr;
     });
+    model_.nextn = any ? 1 : 0;
   }
 
   /// Hyper-connections.

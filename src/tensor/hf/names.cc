@@ -230,30 +230,34 @@ class Names {
     TRY_STATUS(
         add_all(v4 ? std::span<const Row>(kV4ModelRows) : kModelRows, "", "", parts, model_.shape));
     for (int64_t layer = 0; layer < model_.layers + model_.nextn; ++layer) {
-      TRY_STATUS(add_layer(layer, v4));
+      TRY_STATUS(v4 ? add_v4_layer(layer) : add_layer(layer));
     }
     TRY_STATUS(check_all_used());
     return std::move(views_);
   }
 
  private:
-  Status add_layer(int64_t layer, bool v4) {
-    const bool apart = v4 && layer >= model_.layers;
-    const std::string hf =
-        apart ? std::string(kHfV4Nextn) : fmt::format("{}layers.{}.", v4 ? "" : "model.", layer);
+  Status add_layer(int64_t layer) {
+    const std::string hf = fmt::format("model.layers.{}.", layer);
     const std::string gguf = fmt::format("blk.{}.", layer);
     const uint32_t parts = model_.parts_of(layer);
     const HfShape shape = model_.shape_of(layer);
-    if (v4) {
-      TRY_STATUS(add_all(kV4LayerRows, hf, gguf, parts, shape));
-      return add_all(kV4NextnRows, hf, gguf, parts, shape);
-    }
     const bool latent = model_.shape.kv_lora > 0;
     TRY_STATUS(add_all(kNormRows, hf, gguf, parts, shape));
     TRY_STATUS(add_all(latent ? std::span<const Row>(kLatentAttentionRows) : kPlainAttentionRows,
                        hf, gguf, parts, shape));
     TRY_STATUS(add_all(kFeedForwardRows, hf, gguf, parts, shape));
     return add_all(kNextnRows, hf, gguf, parts, shape);
+  }
+
+  Status add_v4_layer(int64_t layer) {
+    const bool main = layer < model_.layers;
+    const std::string hf = main ? fmt::format("layers.{}.", layer) : std::string(kHfV4Nextn);
+    const std::string gguf = fmt::format("blk.{}.", layer);
+    const uint32_t parts = model_.parts_of(layer);
+    const HfShape shape = model_.shape_of(layer);
+    TRY_STATUS(add_all(kV4LayerRows, hf, gguf, parts, shape));
+    return add_all(kV4NextnRows, hf, gguf, parts, shape);
   }
 
   Status add_all(std::span<const Row> rows, const std::string& hf, const std::string& gguf,
