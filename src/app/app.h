@@ -20,7 +20,8 @@ namespace hadal {
 
 class PackedKeeper;
 
-/// Whether a model's packed form is taken from the packed cache, and kept there.
+/// Whether a model's packed form is taken from the packed cache, and kept there. One that is larger
+/// than memory is kept for kRead too: it cannot start otherwise.
 enum class PackedCacheUse : uint8_t { kOff, kRead, kReadAndWrite };
 
 /// What the environment says, read once at start (HADAL_HOME, HF_HOME, HF_ENDPOINT, HF_TOKEN, ...).
@@ -33,7 +34,8 @@ struct Settings {
   std::string modelscope_endpoint;
   std::string mirror;  ///< $HADAL_MIRROR: base address tried first for every file
   PackedCacheUse packed_cache = PackedCacheUse::kReadAndWrite;  ///< $HADAL_PACKED_CACHE=off: kOff
-  std::string isa;  ///< $HADAL_ISA: the instruction set to compute with; empty: the best one
+  std::string memory;  ///< $HADAL_MEMORY: most that packed weights may take; empty: what is at hand
+  std::string isa;     ///< $HADAL_ISA: the instruction set to compute with; empty: the best one
   static Settings from_environment();
 
   std::filesystem::path packed_directory() const { return home / "packed"; }

@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 
 #include "app/download.h"
+#include "app/memory.h"
 #include "app/output.h"
 #include "app/store.h"
 #include "base/env.h"
 #include "base/limits.h"
-#include "base/parse.h"
 #include "kernels/bandwidth.h"
 
 namespace hadal {
@@ -28,29 +28,6 @@ bool can_be_had(const CatalogueEntry& entry, const MachineFacts& facts) {
 
 double tokens_per_second_bound(const CatalogueEntry& entry, double gbps) {
   return gbps * 1e9 / static_cast<double>(entry.bytes);
-}
-
-/// A number of kB behind `label` in /proc/meminfo.
-uint64_t memory_available() {
-  const auto text = Env::real().read_file("/proc/meminfo", limits::kMiB);
-  if (!text.ok()) return 0;
-  constexpr std::string_view kLabel = "MemAvailable:";
-  const size_t at = text.value().find(kLabel);
-  if (at == std::string::npos) return 0;
-  const size_t first = text.value().find_first_of("0123456789", at);
-  if (first == std::string::npos) return 0;
-  const size_t end = text.value().find_first_not_of("0123456789", first);
-  return 1024 *
-         parse_int<uint64_t>(std::string_view(text.value()).substr(first, end - first)).value_or(0);
-}
-
-/// What the container is allowed to use; the largest number when there is no such bound.
-uint64_t memory_allowed() {
-  const auto text = Env::real().read_file("/sys/fs/cgroup/memory.max", limits::kKiB);
-  if (!text.ok()) return UINT64_MAX;
-  const std::string& value = text.value();
-  return parse_int<uint64_t>(std::string_view(value).substr(0, value.find('\n')))
-      .value_or(UINT64_MAX);
 }
 
 uint64_t disk_available(std::filesystem::path directory) {
@@ -103,7 +80,7 @@ MachineFacts look_at_machine(const Settings& settings) {
       server_answers(hub, kProbeSeconds) ||
       (!settings.mirror.empty() && server_answers(settings.hf_endpoint, kProbeSeconds));
   other.join();
-  facts.memory_available = std::min(memory_available(), memory_allowed());
+  facts.memory_available = memory_at_hand_bytes();
   facts.disk_available = disk_available(settings.home);
   if (facts.hugging_face || facts.model_scope) {
     ThreadPool pool(ThreadPool::default_threads());

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "app/embedded_model.h"
+#include "app/memory.h"
 #include "app/packed_cache.h"
-#include "app/process_stats.h"
 #include "app/sha256.h"
 #include "base/env.h"
 #include "base/log.h"

@@ -7,6 +7,8 @@
 
 #include "app/app.h"
 #include "app/embedded_model.h"
+#include "app/large_model.h"
+#include "app/output.h"
 #include "app/packed_cache.h"
 #include "base/env.h"
 #include "base/limits.h"
@@ -197,8 +199,23 @@ Result<std::unique_ptr<GgufFile>> find_prediction_file(const GgufFile& model) {
 
 Status add_weights(const LoadOptions& options, const Settings& settings, int64_t opened_micros,
                    LoadedModel& out) {
-  PackedCache cache(settings.packed_directory());
-  if (settings.packed_cache != PackedCacheUse::kOff) out.packed = cache.find(*out.file, *out.pool);
+  const PackedCache cache(settings.packed_directory());
+  const bool has_file = !out.file->origins().empty();
+  TRY(const WeightMemory memory, weight_memory(settings));
+  const uint64_t bytes = packed_bytes_of(*out.file);
+  const bool large = has_file && bytes > memory.comfortable;
+  if (large) {
+    print_note(fmt::format(
+        "{}: {} of weights, {} of memory for them: what does not fit is read from the disk for "
+        "every token, and its speed bounds the answer's",
+        out.name, human_bytes(bytes), human_bytes(memory.comfortable)));
+  }
+  if (settings.packed_cache != PackedCacheUse::kOff) {
+    out.packed = cache.find(*out.file, *out.pool);
+    if (large && out.packed == nullptr) {
+      TRY(out.packed, pack_large_model(cache, out, memory, opened_micros));
+    }
+  }
   LoadOptions with_image = options;
   with_image.packed = out.packed.get();
   if (options.predict) {
@@ -206,11 +223,9 @@ Status add_weights(const LoadOptions& options, const Settings& settings, int64_t
     with_image.prediction_file = out.prediction_file.get();
   }
   TRY(out.model, Model::load(*out.file, with_image, *out.pool));
-  const bool has_file = !out.file->origins().empty();
   if (settings.packed_cache == PackedCacheUse::kReadAndWrite && out.packed == nullptr && has_file) {
     out.keeper = std::make_unique<PackedKeeper>(
-        std::move(cache), OpenedModel{out.file->origins(), opened_micros * 1000},
-        out.model->packed_parts());
+        cache, OpenedModel{out.file->origins(), opened_micros * 1000}, out.model->packed_parts());
   }
   return {};
 }

@@ -29,6 +29,7 @@ constexpr std::string_view kRecordSuffix = ".source";
 constexpr std::string_view kRecordTitle = "hadal packed source 1";
 constexpr uint64_t kFreeBytesMin = 2ULL << 30;  // that a disk keeps free, or a tenth of it
 constexpr std::chrono::seconds kPatience{20};
+constexpr std::chrono::milliseconds kPoll{50};
 
 /// What the cache remembers of a model file, so that it need not hash it at every start: a text of
 /// lines, kRecordTitle, the SHA-256, then "IDENTITY PATH" per file.
@@ -137,6 +138,21 @@ class WriteLock {
     if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return std::nullopt;
     return lock;
   }
+  /// Waits for whoever holds it.
+  static Result<WriteLock> wait(const std::filesystem::path& directory,
+                                const std::atomic<bool>& stop) {
+    bool told = false;
+    while (!stop) {
+      if (auto lock = take(directory)) return std::move(*lock);
+      if (errno != EWOULDBLOCK) {
+        return Error{Code::kIo, fmt::format("cannot lock {}: {}", (directory / ".lock").string(),
+                                            std::strerror(errno))};
+      }
+      if (!std::exchange(told, true)) print_note("another process is packing a model: waiting ...");
+      std::this_thread::sleep_for(kPoll);
+    }
+    return Error{Code::kCancelled, "stopped while waiting for another process"};
+  }
   ~WriteLock() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -156,6 +172,57 @@ Status check_unchanged(const OpenedModel& opened) {
     }
   }
   return {};
+}
+
+/// Waits until a file that was changed a moment ago can be told from one that is changed again, as
+/// if it were opened only then.
+Status settle(OpenedModel& opened, const std::atomic<bool>& stop) {
+  constexpr int kPollsMost = 60;  // 3 s; a file from the future never settles
+  for (int i = 0; i < kPollsMost && !stop; ++i) {
+    bool settled = true;
+    for (const GgufFile::Origin& origin : opened.origins) {
+      settled = settled && origin.identity.settled(opened.unix_ns);
+    }
+    if (settled) return check_unchanged(opened);
+    std::this_thread::sleep_for(kPoll);
+    opened.unix_ns = Env::real().unix_micros() * 1000;
+  }
+  if (stop) return Error{Code::kCancelled, "stopped while waiting for a file that was changed"};
+  return Error{Code::kUnavailable, opened.origins.front().path.string() + " was changed just now"};
+}
+
+/// The model's digest, computed on a thread of its own.
+class Digester {
+ public:
+  explicit Digester(const OpenedModel& opened)
+      : thread_([this, origins = opened.origins] {
+          result_ = model_digest(origins, &quit_);
+          done_ = true;
+        }) {}
+  ~Digester() {
+    quit_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  Digester(const Digester&) = delete;
+  Result<std::string> wait(const std::atomic<bool>& stop) {
+    while (!done_ && !stop) std::this_thread::sleep_for(kPoll);
+    if (stop) quit_ = true;
+    thread_.join();
+    return std::move(*result_);
+  }
+
+ private:
+  std::atomic<bool> quit_ = false;
+  std::atomic<bool> done_ = false;
+  std::optional<Result<std::string>> result_;
+  std::thread thread_;  // last: it uses the others
+};
+
+Error no_room(const std::filesystem::path& directory, uint64_t bytes, std::string_view reason) {
+  return Error{Code::kExhausted,
+               fmt::format("the packed cache needs {} in {}: {}", human_bytes(bytes),
+                           directory.string(), reason),
+               "free room on that disk, or let HADAL_HOME name a directory on a larger one"};
 }
 
 uint64_t remove_images(const std::vector<CachedImage>& images) {
@@ -232,9 +299,13 @@ Status PackedCache::keep(const OpenedModel& opened_as, std::span<const PackedPar
   TRY_STATUS(check_unchanged(opened));
   ThreadPool alone(1);
   if (!PackedImage::open(image_path(sha256), sha256, alone).ok()) {
-    TRY_STATUS(make_room(bytes));
+    TRY_STATUS(make_room(bytes, Room::kSpare));
     TRY_STATUS(write_packed_image(image_path(sha256), sha256, parts, stop));
   }
+  return write_record(opened, sha256);
+}
+
+Status PackedCache::write_record(const OpenedModel& opened, const std::string& sha256) const {
   std::string text = fmt::format("{}\n{}\n", kRecordTitle, sha256);
   for (const GgufFile::Origin& origin : opened.origins) {
     if (origin.path.string().find('\n') != std::string::npos) {
@@ -281,7 +352,7 @@ uint64_t PackedCache::clear_orphans() const {
   return remove_images(orphans);
 }
 
-Status PackedCache::make_room(uint64_t bytes) const {
+Status PackedCache::make_room(uint64_t bytes, Room room) const {
   clear_orphans();
   std::error_code failed;
   const auto space = std::filesystem::space(directory_, failed);
@@ -291,18 +362,59 @@ Status PackedCache::make_room(uint64_t bytes) const {
             [](const CachedImage& a, const CachedImage& b) { return a.used_unix > b.used_unix; });
   uint64_t used = 0;
   for (const CachedImage& image : kept) used += image.bytes;
-  const uint64_t reserve = std::max<uint64_t>(kFreeBytesMin, space.capacity / 10);
-  const uint64_t budget =
-      std::min<uint64_t>(space.capacity / 4, std::max(space.available + used, reserve) - reserve);
-  if (bytes > budget) {
-    return Error{Code::kExhausted,
-                 fmt::format("{} has too little room for {} bytes", directory_.string(), bytes)};
-  }
+  const bool needed = room == Room::kNeeded;
+  const uint64_t reserve =
+      needed ? kFreeBytesMin : std::max<uint64_t>(kFreeBytesMin, space.capacity / 10);
+  const uint64_t budget = std::min<uint64_t>(needed ? space.capacity : space.capacity / 4,
+                                             std::max(space.available + used, reserve) - reserve);
+  if (bytes > budget)
+    return no_room(directory_, bytes, fmt::format("it has {}", human_bytes(budget)));
   for (; used + bytes > budget && !kept.empty(); kept.pop_back()) {
     used -= kept.back().bytes;
     remove_images({kept.back()});
   }
   return {};
+}
+
+std::unique_ptr<PackedImage> PackedCache::find_renamed(const OpenedModel& opened, uint64_t bytes,
+                                                       ThreadPool& pool,
+                                                       const std::atomic<bool>& stop) const {
+  const std::vector<CachedImage> all = images();
+  const bool any = std::any_of(all.begin(), all.end(),
+                               [&](const CachedImage& image) { return image.bytes == bytes; });
+  if (!any) return nullptr;
+  const auto sha256 = model_digest(opened.origins, &stop);
+  if (!sha256.ok()) return nullptr;
+  auto image = PackedImage::open(image_path(sha256.value()), sha256.value(), pool);
+  if (!image.ok() || !check_unchanged(opened).ok()) return nullptr;
+  if (!write_record(opened, sha256.value()).ok()) return nullptr;
+  return std::move(image).value();
+}
+
+Result<std::unique_ptr<PackedImage>> PackedCache::pack(const PackingJob& job, ThreadPool& pool,
+                                                       const std::atomic<bool>& stop) const {
+  OpenedModel opened{located(job.opened.origins), job.opened.unix_ns};
+  const uint64_t bytes = packed_image_bytes(job.parts);
+  TRY_STATUS(make_directory(directory_));
+  TRY(const WriteLock lock, WriteLock::wait(directory_, stop));
+  for (const auto& draft : files_in(directory_, ".draft-")) ::unlink(draft.c_str());
+  TRY_STATUS(settle(opened, stop));
+  if (auto image = find_renamed(opened, bytes, pool, stop)) return image;
+  TRY_STATUS(make_room(bytes, Room::kNeeded));
+  const auto named = [&](Error error) {
+    return error.code == Code::kExhausted ? no_room(directory_, bytes, error.message) : error;
+  };
+  auto writer = PackedImageWriter::begin(directory_ / "new.draft", job.parts);
+  if (!writer.ok()) return named(std::move(writer).error());
+  Digester digester(opened);
+  Status written = pack_parts(job.parts, writer.value(), pool, job.hooks, stop);
+  if (!written.ok()) return named(std::move(written).error());
+  TRY(const std::string sha256, digester.wait(stop));
+  TRY_STATUS(check_unchanged(opened));
+  written = writer.value().finish(image_path(sha256), sha256);
+  if (!written.ok()) return named(std::move(written).error());
+  TRY_STATUS(write_record(opened, sha256));
+  return PackedImage::open(image_path(sha256), sha256, pool, ImageCheck::kIndex);
 }
 
 PackedKeeper::PackedKeeper(PackedCache cache, OpenedModel opened, std::span<const PackedPart> parts)

@@ -43,6 +43,13 @@ struct OpenedModel {
 Result<std::string> model_digest(const std::vector<GgufFile::Origin>& origins,
                                  const std::atomic<bool>* stop = nullptr);
 
+/// A model that is to be packed straight into the cache.
+struct PackingJob {
+  OpenedModel opened;
+  std::span<const UnpackedPart> parts;
+  PackingHooks hooks;
+};
+
 class PackedCache {
  public:
   explicit PackedCache(std::filesystem::path directory,
@@ -61,6 +68,13 @@ class PackedCache {
   Status keep(const OpenedModel& opened, std::span<const PackedPart> parts,
               const std::atomic<bool>& stop) const;
 
+  /// Packs a model that no memory holds into its image, part by part, and maps that. Waits for
+  /// another process that writes. The image takes what the disk has but for 2 GiB; older ones make
+  /// room. kExhausted says how much is needed where; kCancelled comes soon after `stop` became
+  /// true; in any case of an error nothing is left behind.
+  Result<std::unique_ptr<PackedImage>> pack(const PackingJob& job, ThreadPool& pool,
+                                            const std::atomic<bool>& stop) const;
+
   std::vector<CachedImage> images() const;
   /// Removes all images, or those whose models are gone; returns the bytes that became free. A
   /// process that uses one keeps its pages.
@@ -69,10 +83,16 @@ class PackedCache {
 
  private:
   std::filesystem::path image_path(const std::string& sha256) const;
-  Status make_room(uint64_t bytes) const;
+  /// kSpare: the disk can do without it; kNeeded: there is no start without it.
+  enum class Room : uint8_t { kSpare, kNeeded };
+  Status make_room(uint64_t bytes, Room room) const;
+  Status write_record(const OpenedModel& opened, const std::string& sha256) const;
+  /// The digest of a model without a record, if an image of this size may be the model's.
+  std::unique_ptr<PackedImage> find_renamed(const OpenedModel& opened, uint64_t bytes,
+                                            ThreadPool& pool, const std::atomic<bool>& stop) const;
 
   std::filesystem::path directory_;
-  uint64_t bytes_min_;
+  uint64_t bytes_min_;  ///< of images that keep() keeps
 };
 
 /// Runs PackedCache::keep() beside the model's work, on a thread of low priority. The

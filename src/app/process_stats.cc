@@ -49,14 +49,6 @@ ProcessMemory process_memory() {
   return {.peak = field(status, "\nVmHWM:"), .anonymous = field(status, "\nRssAnon:")};
 }
 
-uint64_t machine_memory_bytes() {
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page_bytes = sysconf(_SC_PAGESIZE);
-  return pages > 0 && page_bytes > 0
-             ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes)
-             : 0;
-}
-
 double seconds_since_start() {
   constexpr int kStartTime = 19;  // the words after the name, which may hold spaces: field 22 of 52
   const std::string stat = read_proc("/proc/self/stat");

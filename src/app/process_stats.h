@@ -11,9 +11,6 @@ struct ProcessMemory {
 };
 ProcessMemory process_memory();
 
-/// What the machine has, in bytes; 0 where the system does not say.
-uint64_t machine_memory_bytes();
-
 /// Since the process was started (exec included), in steps of 10 ms; 0 where the system does not
 /// say.
 double seconds_since_start();

@@ -39,6 +39,7 @@ Settings Settings::from_environment() {
   settings.modelscope_endpoint = address("MODELSCOPE_ENDPOINT", "https://modelscope.cn");
   settings.mirror = address("HADAL_MIRROR", "");
   if (variable("HADAL_PACKED_CACHE") == "off") settings.packed_cache = PackedCacheUse::kOff;
+  settings.memory = variable("HADAL_MEMORY");
   settings.isa = variable("HADAL_ISA");
   return settings;
 }

@@ -36,9 +36,24 @@ class Weight {
   /// form.
   static Result<Weight> borrow_packed(const TensorView& tensor, Activations activations,
                                       std::span<const uint8_t> packed);
+  /// One without its packed form, for planning what a model will need. It must not meet a product.
+  static Result<Weight> unpacked(const TensorView& tensor, Activations activations);
   Weight(Weight&&) noexcept;
   Weight& operator=(Weight&&) noexcept;
   ~Weight();
+
+  /// Bytes of a panel of a tensor's packed form, and how many panels it has; 0 panels where the
+  /// instruction set computes from the tensor itself. Errors as prepare().
+  struct PackedSize {
+    int64_t panels = 0;
+    int64_t panel_bytes = 0;
+    uint64_t bytes() const { return static_cast<uint64_t>(panels * panel_bytes); }
+  };
+  static Result<PackedSize> packed_size(const TensorView& tensor);
+  /// A piece of the form that prepare() makes: the panels from `first_panel` on that fill `out`,
+  /// whose size is a multiple of panel_bytes. kCorrupt as prepare(), for what lies in the piece.
+  static Status pack(const TensorView& tensor, int64_t first_panel, std::span<uint8_t> out,
+                     ThreadPool& pool);
 
   int64_t rows() const;
   int64_t cols() const;

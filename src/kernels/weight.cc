@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "base/check.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "kernels/pack.h"
@@ -70,34 +71,43 @@ Status describe(const TensorView& tensor, Activations activations, Weight::Packe
   return {};
 }
 
+Error not_numbers(const TensorView& tensor) {
+  return Error{Code::kCorrupt, "tensor " + std::string(tensor.name) +
+                                   " holds values or scales that are no numbers"};
+}
+
+/// Packs panels [first, first + count) of a tensor to `out`; whether they hold NaN.
+bool pack_panels(const Weight::Packed& p, int64_t first, int64_t count, uint8_t* out,
+                 ThreadPool& pool) {
+  std::atomic<bool> nan = false;
+  // Each worker packs the panels that it will read, so that they lie on its memory node.
+  auto bound = [&](int worker) { return count * worker / pool.size(); };
+  pool.stream(bound, 1, [&](int, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (panel_has_nan(p.view, first + i)) nan.store(true, std::memory_order_relaxed);
+      pack_panel(p.view, p.format, first + i, out + i * p.panel_bytes);
+    }
+  });
+  return nan;
+}
+
 }  // namespace
 
 Result<Weight> Weight::prepare(const TensorView& tensor, Activations activations,
                                ThreadPool& pool) {
   auto packed = std::make_unique<Packed>();
   TRY_STATUS(describe(tensor, activations, *packed));
-  std::atomic<bool> nan = false;
+  bool nan = false;
   if (packed->ops != nullptr) {
     Packed& p = *packed;
     p.memory = PanelMemory(p.panels * p.panel_bytes);
-    uint8_t* memory = p.memory.data();
-    p.data = memory;
-    // Each worker packs the panels that it will read, so that they lie on its memory node.
-    auto bound = [&](int worker) { return p.panels * worker / pool.size(); };
-    pool.stream(bound, 1, [&](int, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (panel_has_nan(tensor, i)) nan.store(true, std::memory_order_relaxed);
-        pack_panel(tensor, p.format, i, memory + i * p.panel_bytes);
-      }
-    });
+    p.data = p.memory.data();
+    nan = pack_panels(p, 0, p.panels, p.memory.data(), pool);
   } else {
     for (int64_t i = 0; i * cpu::kPanelRows < tensor.ne[1]; ++i)
       nan = nan || panel_has_nan(tensor, i);
   }
-  if (nan) {
-    return Error{Code::kCorrupt, "tensor " + std::string(tensor.name) +
-                                     " holds values or scales that are no numbers"};
-  }
+  if (nan) return not_numbers(tensor);
   return Weight(std::move(packed));
 }
 
@@ -111,6 +121,29 @@ Result<Weight> Weight::borrow_packed(const TensorView& tensor, Activations activ
   }
   packed->data = bytes.data();
   return Weight(std::move(packed));
+}
+
+Result<Weight> Weight::unpacked(const TensorView& tensor, Activations activations) {
+  auto packed = std::make_unique<Packed>();
+  TRY_STATUS(describe(tensor, activations, *packed));
+  return Weight(std::move(packed));
+}
+
+Result<Weight::PackedSize> Weight::packed_size(const TensorView& tensor) {
+  Packed described;
+  TRY_STATUS(describe(tensor, Activations::kInt16, described));
+  return PackedSize{described.panels, described.panel_bytes};
+}
+
+Status Weight::pack(const TensorView& tensor, int64_t first_panel, std::span<uint8_t> out,
+                    ThreadPool& pool) {
+  Packed described;
+  TRY_STATUS(describe(tensor, Activations::kInt16, described));
+  CHECK(described.ops != nullptr && out.size() % static_cast<size_t>(described.panel_bytes) == 0);
+  const auto count = static_cast<int64_t>(out.size()) / described.panel_bytes;
+  CHECK(first_panel >= 0 && count <= described.panels - first_panel);
+  if (pack_panels(described, first_panel, count, out.data(), pool)) return not_numbers(tensor);
+  return {};
 }
 
 std::span<const uint8_t> Weight::packed_bytes() const {

@@ -24,4 +24,17 @@ Result<std::unique_ptr<Model>> Model::load(const GgufFile& file, const LoadOptio
   return make(std::move(config), std::move(weights), options, pool);
 }
 
+Result<std::vector<UnpackedPart>> Model::unpacked_parts(const GgufFile& file, ThreadPool& pool) {
+  std::vector<UnpackedPart> parts;
+  const LoadOptions options{.predict = true, .plan = &parts};
+  TRY(const std::optional<std::string_view> name, file.string("general.architecture"));
+  if (name == "deepseek4") {
+    TRY_STATUS(plan_deepseek4(file, options, pool));
+  } else {
+    TRY(const ModelConfig config, ModelConfig::from_gguf(file));
+    TRY(const ModelWeights weights, ModelWeights::bind(file, config, options, pool));
+  }
+  return parts;
+}
+
 }  // namespace hadal

@@ -84,6 +84,8 @@ struct LoadOptions {
   void* progress_context = nullptr;
   /// Matrices that it holds are mapped instead of packed. May be null; must outlive the model.
   const PackedImage* packed = nullptr;
+  /// Set by Model::unpacked_parts(): receives what would be packed; weights stay without data.
+  std::vector<UnpackedPart>* plan = nullptr;
 };
 
 /// A loaded model. Borrows `file` and `pool`, which must outlive it.
@@ -91,6 +93,10 @@ class Model : public ForwardModel {
  public:
   static Result<std::unique_ptr<Model>> load(const GgufFile& file, const LoadOptions& options,
                                              ThreadPool& pool);
+  /// All matrices that load() would pack, in its order, the prediction layer's of this file among
+  /// them; empty where the instruction set reads the file's own form. Reads little of the file.
+  /// Errors as load(), but for what only the weights themselves show.
+  static Result<std::vector<UnpackedPart>> unpacked_parts(const GgufFile& file, ThreadPool& pool);
   virtual const ModelConfig& config() const = 0;
   /// The matrices in packed form, for an image of them; they live as long as the model. Empty where
   /// the instruction set reads the file's own form.

@@ -8,8 +8,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/big_memory.h"
 #include "base/check.h"
 #include "base/env.h"
+#include "base/limits.h"
+#include "kernels/matmul.h"
 #include "kernels/pack.h"
 #include "model/packed_layout.h"
 
@@ -19,12 +22,11 @@ namespace {
 using packed_layout::Header;
 using packed_layout::Part;
 
-/// A draft beside `path`: removed unless it became `path`.
+/// A file that is removed unless it gets its final name.
 class Draft {
  public:
-  static Result<Draft> create(const std::filesystem::path& path) {
-    std::filesystem::path draft = path;
-    draft += ".draft-" + std::to_string(Env::real().random_u64());
+  static Result<Draft> create(std::filesystem::path draft) {
+    draft += "-" + std::to_string(Env::real().random_u64());
     const int fd =
         ::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return failed("create", draft);
@@ -39,6 +41,12 @@ class Draft {
       : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), kept_(other.kept_) {}
   Draft& operator=(Draft&&) = delete;
 
+  /// Takes the room for `bytes`, where the file system can: a full disk shows at once.
+  Status reserve(uint64_t bytes) {
+    if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) == 0) return {};
+    const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return full ? Status(failed("reserve the room for", path_)) : Status();
+  }
   Status write(const void* data, uint64_t bytes, uint64_t offset) {
     const auto* next = static_cast<const char*>(data);
     while (bytes > 0) {
@@ -66,7 +74,8 @@ class Draft {
  private:
   Draft(int fd, std::filesystem::path path) : fd_(fd), path_(std::move(path)) {}
   static Error failed(const char* what, const std::filesystem::path& path) {
-    return Error{errno == ENOSPC || errno == EDQUOT ? Code::kExhausted : Code::kIo,
+    const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return Error{full ? Code::kExhausted : Code::kIo,
                  std::string("cannot ") + what + " " + path.string() + ": " + std::strerror(errno)};
   }
   int fd_;
@@ -77,15 +86,15 @@ class Draft {
 /// Takes the data in order and in pieces of any size; writes it and digests whole chunks.
 class DataSink {
  public:
-  DataSink(Draft& draft, uint64_t offset, const std::atomic<bool>& stop)
-      : draft_(draft), offset_(offset), stop_(stop), state_(XXH3_createState(), XXH3_freeState) {
+  DataSink(Draft& draft, uint64_t offset)
+      : draft_(draft), offset_(offset), state_(XXH3_createState(), XXH3_freeState) {
     CHECK(state_ != nullptr);
     XXH3_64bits_reset(state_.get());
   }
 
-  Status add(const uint8_t* data, uint64_t bytes) {
+  Status add(const uint8_t* data, uint64_t bytes, const std::atomic<bool>& stop) {
     while (bytes > 0) {
-      if (stop_) return Error{Code::kCancelled, "stopped while writing a packed image"};
+      if (stop) return Error{Code::kCancelled, "stopped while writing a packed image"};
       const uint64_t n = std::min(bytes, kPackedChunkBytes - filled_);
       TRY_STATUS(draft_.write(data, n, offset_));
       XXH3_64bits_update(state_.get(), data, n);
@@ -97,9 +106,9 @@ class DataSink {
     }
     return {};
   }
-  Status pad_to(uint64_t offset) {
+  Status pad_to(uint64_t offset, const std::atomic<bool>& stop) {
     static constexpr uint8_t kZeros[packed_layout::kAlignment] = {};
-    return add(kZeros, offset - offset_);
+    return add(kZeros, offset - offset_, stop);
   }
   uint64_t offset() const { return offset_; }
   std::vector<uint64_t> finish() {
@@ -117,7 +126,6 @@ class DataSink {
 
   Draft& draft_;
   uint64_t offset_;
-  const std::atomic<bool>& stop_;
   std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
   uint64_t filled_ = 0;  ///< bytes of the open chunk
   std::vector<uint64_t> digests_;
@@ -130,20 +138,12 @@ struct Plan {
 };
 
 /// Lays out the file. More chunks need a larger index, which may move the data; two rounds settle.
-Plan plan_image(std::string_view source, std::span<const PackedPart> parts) {
-  Plan plan;
+void lay_out(Plan& plan) {
   Header& header = plan.header;
   std::memcpy(header.magic, packed_layout::kMagic, sizeof(header.magic));
   header.version = kPackedImageVersion;
   header.layout = kPackLayoutVersion;
-  std::memcpy(header.source, source.data(), sizeof(header.source));
-  header.parts = static_cast<uint32_t>(parts.size());
-  for (const PackedPart& part : parts) {
-    plan.names += part.name;
-    plan.parts.push_back({0, part.bytes.size(), part.first_row, part.rows, part.cols,
-                          static_cast<uint32_t>(part.type),
-                          static_cast<uint32_t>(part.name.size())});
-  }
+  header.parts = static_cast<uint32_t>(plan.parts.size());
   header.names_bytes = static_cast<uint32_t>(plan.names.size());
   while (true) {
     uint64_t end = packed_layout::aligned(header.index_bytes);
@@ -153,7 +153,7 @@ Plan plan_image(std::string_view source, std::span<const PackedPart> parts) {
     }
     header.file_bytes = end;
     const uint64_t index = packed_layout::sizes_of(header).index;
-    if (index == header.index_bytes) return plan;
+    if (index == header.index_bytes) return;
     header.index_bytes = index;
   }
 }
@@ -173,20 +173,127 @@ Status write_index(Draft& draft, Plan& plan, const std::vector<uint64_t>& digest
   return draft.write(out, index.size(), 0);
 }
 
+Plan plan_of(std::span<const UnpackedPart> parts) {
+  Plan plan;
+  for (const UnpackedPart& part : parts) {
+    const TensorView& tensor = part.tensor;
+    CHECK(part.packed_bytes > 0);
+    plan.names += tensor.name;
+    plan.parts.push_back({0, part.packed_bytes, part.first_row, tensor.ne[1], tensor.ne[0],
+                          static_cast<uint32_t>(tensor.type),
+                          static_cast<uint32_t>(tensor.name.size())});
+  }
+  lay_out(plan);
+  return plan;
+}
+
 }  // namespace
+
+struct PackedImageWriter::State {
+  State(Draft file, Plan layout)
+      : draft(std::move(file)),
+        plan(std::move(layout)),
+        sink(draft, packed_layout::aligned(plan.header.index_bytes)) {}
+
+  static Result<std::unique_ptr<State>> begin(const std::filesystem::path& path, Plan plan) {
+    CHECK(!plan.parts.empty());
+    if (plan.parts.size() > limits::kPackedParts ||
+        plan.header.index_bytes > limits::kPackedIndexBytes) {
+      return Error{Code::kUnsupported,
+                   std::to_string(plan.parts.size()) + " parts are more than an image may have"};
+    }
+    TRY(Draft draft, Draft::create(path));
+    TRY_STATUS(draft.reserve(plan.header.file_bytes));
+    return std::make_unique<State>(std::move(draft), std::move(plan));
+  }
+
+  Draft draft;
+  Plan plan;
+  DataSink sink;
+  size_t part = 0;       ///< that is being written
+  uint64_t written = 0;  ///< of it
+};
+
+PackedImageWriter::PackedImageWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
+PackedImageWriter::PackedImageWriter(PackedImageWriter&&) noexcept = default;
+PackedImageWriter::~PackedImageWriter() = default;
+
+Result<PackedImageWriter> PackedImageWriter::begin(const std::filesystem::path& draft,
+                                                   std::span<const UnpackedPart> parts) {
+  TRY(std::unique_ptr<State> state, State::begin(draft, plan_of(parts)));
+  return PackedImageWriter(std::move(state));
+}
+
+Status PackedImageWriter::add(std::span<const uint8_t> bytes, const std::atomic<bool>& stop) {
+  State& s = *state_;
+  while (!bytes.empty()) {
+    CHECK(s.part < s.plan.parts.size());
+    const Part& part = s.plan.parts[s.part];
+    if (s.written == 0) TRY_STATUS(s.sink.pad_to(part.offset, stop));
+    const uint64_t n = std::min<uint64_t>(bytes.size(), part.bytes - s.written);
+    TRY_STATUS(s.sink.add(bytes.data(), n, stop));
+    bytes = bytes.subspan(n);
+    s.written += n;
+    if (s.written == part.bytes) {
+      ++s.part;
+      s.written = 0;
+    }
+  }
+  return {};
+}
+
+Status PackedImageWriter::finish(const std::filesystem::path& path, std::string_view source) {
+  State& s = *state_;
+  CHECK(source.size() == sizeof(Header::source));
+  CHECK(s.part == s.plan.parts.size());
+  std::memcpy(s.plan.header.source, source.data(), sizeof(Header::source));
+  TRY_STATUS(write_index(s.draft, s.plan, s.sink.finish()));
+  return s.draft.keep(path);
+}
+
+uint64_t packed_image_bytes(std::span<const UnpackedPart> parts) {
+  return plan_of(parts).header.file_bytes;
+}
+
+Status pack_parts(std::span<const UnpackedPart> parts, PackedImageWriter& writer, ThreadPool& pool,
+                  const PackingHooks& hooks, const std::atomic<bool>& stop) {
+  // What is packed at a time: large against a worker's panel, small against any memory.
+  constexpr int64_t kPieceBytes = 32 << 20;
+  BigMemory memory;
+  uint64_t total = 0;
+  for (const UnpackedPart& part : parts) total += part.packed_bytes;
+  uint64_t done = 0;
+  for (const UnpackedPart& part : parts) {
+    TRY(const Weight::PackedSize size, Weight::packed_size(part.tensor));
+    CHECK(size.bytes() == part.packed_bytes);
+    const int64_t step = std::max<int64_t>(1, kPieceBytes / size.panel_bytes);
+    for (int64_t first = 0; first < size.panels; first += step) {
+      const int64_t bytes = std::min(step, size.panels - first) * size.panel_bytes;
+      const std::span<uint8_t> piece(memory.reserve(bytes), static_cast<size_t>(bytes));
+      TRY_STATUS(Weight::pack(part.tensor, first, piece, pool));
+      TRY_STATUS(writer.add(piece, stop));
+      done += piece.size();
+      if (hooks.progress) hooks.progress(done, total);
+    }
+    if (hooks.packed) hooks.packed(part.tensor);
+  }
+  return {};
+}
 
 Status write_packed_image(const std::filesystem::path& path, std::string_view source,
                           std::span<const PackedPart> parts, const std::atomic<bool>& stop) {
-  CHECK(source.size() == sizeof(Header::source) && !parts.empty());
-  Plan plan = plan_image(source, parts);
-  TRY(Draft draft, Draft::create(path));
-  DataSink sink(draft, packed_layout::aligned(plan.header.index_bytes), stop);
-  for (size_t i = 0; i < parts.size(); ++i) {
-    TRY_STATUS(sink.pad_to(plan.parts[i].offset));
-    TRY_STATUS(sink.add(parts[i].bytes.data(), parts[i].bytes.size()));
+  std::vector<UnpackedPart> shapes;
+  for (const PackedPart& part : parts) {
+    UnpackedPart& shape = shapes.emplace_back();
+    shape.tensor.name = part.name;
+    shape.tensor.type = part.type;
+    shape.tensor.ne = {part.cols, part.rows, 1, 1};
+    shape.first_row = part.first_row;
+    shape.packed_bytes = part.bytes.size();
   }
-  TRY_STATUS(write_index(draft, plan, sink.finish()));
-  return draft.keep(path);
+  TRY(PackedImageWriter writer, PackedImageWriter::begin(path.string() + ".draft", shapes));
+  for (const PackedPart& part : parts) TRY_STATUS(writer.add(part.bytes, stop));
+  return writer.finish(path, source);
 }
 
 }  // namespace hadal

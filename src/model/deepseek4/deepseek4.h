@@ -14,5 +14,7 @@ namespace hadal {
 /// (decision 0018 says why not 8 bits). Errors name the key or tensor.
 Result<std::unique_ptr<Model>> load_deepseek4(const GgufFile& file, const LoadOptions& options,
                                               ThreadPool& pool);
+/// Fills options.plan with what load_deepseek4() would pack of `file`.
+Status plan_deepseek4(const GgufFile& file, const LoadOptions& options, ThreadPool& pool);
 
 }  // namespace hadal

@@ -542,4 +542,10 @@ Result<std::unique_ptr<Model>> load_deepseek4(const GgufFile& file, const LoadOp
       std::move(config), std::move(weights), options.kv_type, pool));
 }
 
+Status plan_deepseek4(const GgufFile& file, const LoadOptions& options, ThreadPool& pool) {
+  TRY(const deepseek4::Config config, deepseek4::Config::from_gguf(file));
+  TRY(const deepseek4::Weights weights, deepseek4::Weights::bind(file, config, options, pool));
+  return {};
+}
+
 }  // namespace hadal

@@ -73,8 +73,9 @@ Result<std::vector<float>> Binder::matrix(const std::string& name, int64_t cols,
 
 Result<Weight> Binder::prepare(const TensorView& tensor, int64_t first_row,
                                Activations activations) {
-  auto weight = borrow(tensor, first_row, activations);
-  if (!weight.ok()) {
+  auto weight = options_.plan != nullptr ? plan(tensor, first_row, activations)
+                                         : borrow(tensor, first_row, activations);
+  if (!weight.ok() && options_.plan == nullptr) {
     weight = Weight::prepare(tensor, activations, pool_);
     file_.forget(tensor);  // the packed form is read from now on
   }
@@ -83,6 +84,7 @@ Result<Weight> Binder::prepare(const TensorView& tensor, int64_t first_row,
                  fmt::format("tensor {}: {}", tensor.name, weight.error().message),
                  weight.error().hint};
   }
+  if (options_.plan != nullptr) return weight;
   const std::span<const uint8_t> bytes = weight.value().packed_bytes();
   if (!bytes.empty()) {
     packed_.push_back(
@@ -105,6 +107,12 @@ Result<Weight> Binder::borrow(const TensorView& tensor, int64_t first_row,
     return Error{Code::kNotFound, "no packed form of " + std::string(tensor.name)};
   }
   return Weight::borrow_packed(tensor, activations, part->bytes);
+}
+
+Result<Weight> Binder::plan(const TensorView& tensor, int64_t first_row, Activations activations) {
+  TRY(const Weight::PackedSize size, Weight::packed_size(tensor));
+  if (size.panels > 0) options_.plan->push_back({tensor, first_row, size.bytes()});
+  return Weight::unpacked(tensor, activations);
 }
 
 Result<Weight> Binder::weight(const std::string& name, int64_t cols, int64_t rows,
@@ -157,6 +165,7 @@ Result<Weight> Binder::derived(std::span<const float> values, DType source, int6
   view.type = wide ? DType::kF32 : source == DType::kBF16 ? source : DType::kF16;
   view.n_dims = 2;
   view.ne = {cols, rows, 1, 1};
+  if (options_.plan != nullptr) return Weight::unpacked(view, Activations::kInt16);
   std::vector<std::byte> bytes = encoded(values, view.type);
   view.data = bytes.data();
   view.bytes = bytes.size();

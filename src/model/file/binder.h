@@ -14,7 +14,7 @@
 
 namespace hadal {
 
-/// Borrows all of its arguments.
+/// Borrows all of its arguments. With LoadOptions::plan it packs nothing.
 class Binder {
  public:
   Binder(const GgufFile& file, const LoadOptions& options, ThreadPool& pool);
@@ -60,6 +60,8 @@ class Binder {
  private:
   Result<Weight> prepare(const TensorView& tensor, int64_t first_row, Activations activations);
   Result<Weight> borrow(const TensorView& tensor, int64_t first_row, Activations activations);
+  /// Notes what would be packed.
+  Result<Weight> plan(const TensorView& tensor, int64_t first_row, Activations activations);
 
   const GgufFile& file_;
   const LoadOptions& options_;
