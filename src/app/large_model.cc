@@ -51,6 +51,14 @@ uint64_t packed_bytes_of(const GgufFile& file) {
   return bytes;
 }
 
+std::string note_about_size(const std::string& name, uint64_t bytes, const WeightMemory& memory) {
+  return fmt::format(
+      "{} is larger than memory: {} of weights, {} for them. What does not fit is read from the "
+      "disk "
+      "again and again, so the disk's speed bounds the answer's.",
+      name, human_bytes(bytes), human_bytes(memory.comfortable));
+}
+
 Result<std::unique_ptr<PackedImage>> pack_large_model(const PackedCache& cache,
                                                       const LoadedModel& model,
                                                       const WeightMemory& memory,
@@ -67,8 +75,8 @@ Result<std::unique_ptr<PackedImage>> pack_large_model(const PackedCache& cache,
   auto image = cache.pack(job, *model.pool, StopSignals::stopped());
   if (image.ok()) return image;
   const Error& error = image.error();
-  const bool about_disk = error.code == Code::kExhausted || error.code == Code::kIo ||
-                          error.code == Code::kDenied || error.code == Code::kUnavailable;
+  const bool about_disk =
+      error.code == Code::kExhausted || error.code == Code::kIo || error.code == Code::kDenied;
   const uint64_t bytes = packed_bytes_of(file);
   if (about_disk && bytes <= memory.most) {
     log_event(LogLevel::kWarn, "large_model.packed_in_memory", {{"reason", error.message}});

@@ -3,6 +3,7 @@
 /// cache's image part by part, and read from it.
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "app/app.h"
 #include "app/packed_cache.h"
@@ -21,6 +22,9 @@ Result<WeightMemory> weight_memory(const Settings& settings);
 /// About what the packed form of all matrices takes; 0 where the instruction set reads the file's
 /// own form.
 uint64_t packed_bytes_of(const GgufFile& file);
+
+/// What to tell people before such a model is loaded: sizes, and what bounds the speed.
+std::string note_about_size(const std::string& name, uint64_t bytes, const WeightMemory& memory);
 
 /// The image of a model that was opened from files and has none yet: packs it into the cache. Shows
 /// progress; a signal to stop removes what is not complete and ends the process. Null: pack it in

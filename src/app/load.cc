@@ -12,6 +12,7 @@
 #include "app/packed_cache.h"
 #include "base/env.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 namespace hadal {
 namespace {
@@ -204,13 +205,13 @@ Status add_weights(const LoadOptions& options, const Settings& settings, int64_t
   TRY(const WeightMemory memory, weight_memory(settings));
   const uint64_t bytes = packed_bytes_of(*out.file);
   const bool large = has_file && bytes > memory.comfortable;
-  if (large) {
-    print_note(fmt::format(
-        "{}: {} of weights, {} of memory for them: what does not fit is read from the disk for "
-        "every token, and its speed bounds the answer's",
-        out.name, human_bytes(bytes), human_bytes(memory.comfortable)));
-  }
-  if (settings.packed_cache != PackedCacheUse::kOff) {
+  if (settings.packed_cache == PackedCacheUse::kOff) {
+    if (large) {
+      log_event(LogLevel::kWarn, "large_model.packed_in_memory",
+                {{"bytes", bytes}, {"memory", memory.comfortable}, {"reason", "the cache is off"}});
+    }
+  } else {
+    if (large) print_note(note_about_size(out.name, bytes, memory));
     out.packed = cache.find(*out.file, *out.pool);
     if (large && out.packed == nullptr) {
       TRY(out.packed, pack_large_model(cache, out, memory, opened_micros));

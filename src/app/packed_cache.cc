@@ -164,11 +164,16 @@ class WriteLock {
   int fd_;
 };
 
+Error changed_just_now(const std::filesystem::path& path) {
+  return Error{Code::kUnavailable, path.string() + " was changed just now",
+               "start again when it is complete"};
+}
+
 Status check_unchanged(const OpenedModel& opened) {
   for (const GgufFile::Origin& origin : opened.origins) {
     TRY(const FileIdentity now, FileIdentity::of(origin.path));
     if (now != origin.identity || !origin.identity.settled(opened.unix_ns)) {
-      return Error{Code::kUnavailable, origin.path.string() + " was changed just now"};
+      return changed_just_now(origin.path);
     }
   }
   return {};
@@ -188,7 +193,7 @@ Status settle(OpenedModel& opened, const std::atomic<bool>& stop) {
     opened.unix_ns = Env::real().unix_micros() * 1000;
   }
   if (stop) return Error{Code::kCancelled, "stopped while waiting for a file that was changed"};
-  return Error{Code::kUnavailable, opened.origins.front().path.string() + " was changed just now"};
+  return changed_just_now(opened.origins.front().path);
 }
 
 /// The model's digest, computed on a thread of its own.
@@ -368,7 +373,7 @@ Status PackedCache::make_room(uint64_t bytes, Room room) const {
   const uint64_t budget = std::min<uint64_t>(needed ? space.capacity : space.capacity / 4,
                                              std::max(space.available + used, reserve) - reserve);
   if (bytes > budget)
-    return no_room(directory_, bytes, fmt::format("it has {}", human_bytes(budget)));
+    return no_room(directory_, bytes, fmt::format("it has room for {}", human_bytes(budget)));
   for (; used + bytes > budget && !kept.empty(); kept.pop_back()) {
     used -= kept.back().bytes;
     remove_images({kept.back()});
@@ -413,7 +418,9 @@ Result<std::unique_ptr<PackedImage>> PackedCache::pack(const PackingJob& job, Th
   TRY_STATUS(check_unchanged(opened));
   written = writer.value().finish(image_path(sha256), sha256);
   if (!written.ok()) return named(std::move(written).error());
-  TRY_STATUS(write_record(opened, sha256));
+  const Status recorded =
+      write_record(opened, sha256);  // without it the next start hashes the file
+  if (!recorded.ok()) log_unused(recorded.error());
   return PackedImage::open(image_path(sha256), sha256, pool, ImageCheck::kIndex);
 }
 

@@ -1,14 +1,17 @@
 #include "app/packed_cache.h"
 
+#include <csignal>
 #include <fstream>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/env.h"
+#include "kernels/kernels.h"
 #include "model/test_model.h"
 
 namespace hadal {
@@ -48,6 +51,22 @@ class PackedCacheTest : public testing::Test {
   }
   bool found(const std::filesystem::path& path) {
     return cache_.find(GgufFile::open(path).value(), pool_) != nullptr;
+  }
+
+  /// What pack() does for a program that opened the file just now.
+  Result<std::unique_ptr<PackedImage>> pack(const std::filesystem::path& path,
+                                            const std::atomic<bool>& stop = kGo,
+                                            std::function<void(const TensorView&)> packed = {}) {
+    const GgufFile file = GgufFile::open(path).value();
+    const int64_t opened = Env::real().unix_micros() * 1000;
+    const auto parts = Model::unpacked_parts(file, pool_).value();
+    return cache_.pack({{file.origins(), opened}, parts, {.packed = std::move(packed)}}, pool_,
+                       stop);
+  }
+  /// Files in the cache but for the lock.
+  size_t files() {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(directory_), {})) -
+           1;
   }
 
   std::filesystem::path root_ = new_directory();
@@ -158,6 +177,91 @@ TEST_F(PackedCacheTest, DamagedRecords) {
   }
   ASSERT_TRUE(Env::real().write_file(record, good).ok());
   EXPECT_TRUE(found(model_));
+}
+
+// Goal: a model that was packed straight into the cache has the image that keep() writes, and is
+// found; its file may have been written a moment ago.
+TEST_F(PackedCacheTest, PacksStraightIntoTheCache) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  const auto image = pack(model_);
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  EXPECT_TRUE(found(model_));
+  EXPECT_EQ(files(), 2u);
+  const std::string streamed = Env::real().read_file(cache_.images()[0].path, limits::kMiB).value();
+  cache_.clear();
+  ASSERT_TRUE(keep(model_).ok());
+  EXPECT_TRUE(streamed == Env::real().read_file(cache_.images()[0].path, limits::kMiB).value());
+}
+
+// Goal: a model whose file was moved keeps its image: nothing is packed again.
+TEST_F(PackedCacheTest, MovedModelIsNotPackedAgain) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  ASSERT_TRUE(pack(model_).ok());
+  const std::filesystem::path moved = root_ / "moved.gguf";
+  std::filesystem::rename(model_, moved);
+  EXPECT_FALSE(found(moved));
+  int packed = 0;
+  ASSERT_TRUE(pack(moved, kGo, [&](const TensorView&) { ++packed; }).ok());
+  EXPECT_EQ(packed, 0);
+  EXPECT_TRUE(found(moved));
+}
+
+// Goal: packing that is stopped in the middle leaves nothing, and so does one whose model file is
+// replaced or changed meanwhile.
+TEST_F(PackedCacheTest, PackingThatFailsLeavesNothing) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  std::atomic<bool> stop = false;
+  EXPECT_EQ(pack(model_, stop, [&](const TensorView&) { stop = true; }).error().code,
+            Code::kCancelled);
+  EXPECT_EQ(files(), 0u);
+  EXPECT_EQ(pack(model_, kGo, [&](const TensorView&) { write_model(model_, 9); }).error().code,
+            Code::kUnavailable);
+  EXPECT_EQ(files(), 0u);
+  EXPECT_TRUE(pack(model_).ok());
+}
+
+// Goal: a disk without room is named, with what is needed there and what to do.
+TEST_F(PackedCacheTest, FullDiskIsNamed) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  std::filesystem::create_directories(directory_);
+  ::chmod(directory_.c_str(), 0700);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit tight{4096, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &tight);
+  const auto image = pack(model_);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  ASSERT_FALSE(image.ok());
+  EXPECT_EQ(image.error().code, Code::kExhausted);
+  EXPECT_NE(image.error().message.find("needs "), std::string::npos) << image.error().message;
+  EXPECT_NE(image.error().message.find(directory_.string()), std::string::npos);
+  EXPECT_NE(image.error().hint.find("HADAL_HOME"), std::string::npos);
+  EXPECT_EQ(files(), 0u);
+}
+
+// Goal: packing waits for another writer, unless it is stopped; the other's leftovers go.
+TEST_F(PackedCacheTest, PackingWaitsForAnotherWriter) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  ASSERT_TRUE(keep(model_).ok());
+  cache_.clear();
+  std::ofstream(directory_ / "new.draft-1") << "half";
+  const int lock = ::open((directory_ / ".lock").c_str(), O_RDWR);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  const std::atomic<bool> stop = true;
+  EXPECT_EQ(pack(model_, stop).error().code, Code::kCancelled);
+  std::atomic<bool> free = false;
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    free = true;
+    ::close(lock);
+  });
+  const auto image = pack(model_);
+  EXPECT_TRUE(free);
+  other.join();
+  EXPECT_TRUE(image.ok());
+  EXPECT_EQ(files(), 2u);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 /// Weights with scales of their own (FP8 E4M3, FP4 E2M1): products against the reference twin.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -267,6 +268,31 @@ TEST(ScaledWeight, NanIsRefused) {
       small.scales.back() = std::byte{0xFF};
       EXPECT_FALSE(Weight::prepare(small.view(), Activations::kInt8, pool).ok());
     }
+  });
+}
+
+// Goal: packing piece by piece gives the bytes of packing at once, and finds what is no number in
+// the piece where it lies, naming the tensor.
+TEST(ScaledWeight, PackedInPieces) {
+  ThreadPool pool(2);
+  on_each_isa([&] {
+    if (current_isa() == Isa::kReference) return;  // nothing is packed
+    ScaledMatrix m(false, false, 45, 37, 1);
+    const Weight whole = Weight::prepare(m.view(), Activations::kInt8, pool).value();
+    const Weight::PackedSize size = Weight::packed_size(m.view()).value();
+    ASSERT_EQ(size.panels, 3);
+    ASSERT_EQ(size.bytes(), whole.packed_bytes().size());
+    std::vector<uint8_t> out(size.bytes());
+    const std::span<uint8_t> all = out;
+    const auto panel = static_cast<size_t>(size.panel_bytes);
+    ASSERT_TRUE(Weight::pack(m.view(), 0, all.first(panel), pool).ok());
+    ASSERT_TRUE(Weight::pack(m.view(), 1, all.subspan(panel), pool).ok());
+    EXPECT_TRUE(std::equal(out.begin(), out.end(), whole.packed_bytes().begin()));
+    m.codes[static_cast<size_t>(37 * 40)] = std::byte{0xFF};
+    EXPECT_TRUE(Weight::pack(m.view(), 0, all.first(2 * panel), pool).ok());
+    const Status status = Weight::pack(m.view(), 2, all.subspan(2 * panel), pool);
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.error().message.find("tensor w "), std::string::npos);
   });
 }
 

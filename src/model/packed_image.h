@@ -114,9 +114,9 @@ uint64_t packed_image_bytes(std::span<const UnpackedPart> parts);
 
 /// What pack_parts() tells while it works; each may be empty.
 struct PackingHooks {
-  std::function<void(uint64_t done, uint64_t total)> progress;  ///< bytes of packed form
+  std::function<void(uint64_t done, uint64_t total)> progress = {};  ///< bytes of packed form
   /// A part was packed: its rows will hardly be read again.
-  std::function<void(const TensorView&)> packed;
+  std::function<void(const TensorView&)> packed = {};
 };
 
 /// Packs the parts into `writer`, a few megabytes at a time on all workers. Errors as

@@ -1,4 +1,5 @@
 """Every command's shape, exit code and errors, on small files written here and on the real model."""
+import fcntl
 import json
 import math
 import os
@@ -611,6 +612,69 @@ def test_packed_cache():
         assert packed_image(home).read_bytes() == whole, "the image was not rebuilt"
         assert hadal("cache", "--clear", home=home).code == 0
         assert packed_image(home) is None
+
+def test_larger_than_memory():
+    """A model of experts that may not lie in memory is packed onto the disk and answers the same from there."""
+    model = DIR / "large.gguf"
+    model.write_bytes((ROOT / "src/app/nano/nano.gguf").read_bytes())
+    ask = ("run", "--model", model, "--prompt", "What is Hadal?", "--temp", "0", "-n", "24", "--json")
+    plain = one_object(hadal(*ask, HADAL_PACKED_CACHE="off"))["ids"]
+    with tempfile.TemporaryDirectory() as home:
+        assert one_object(hadal(*ask, home=home))["ids"] == plain
+        assert packed_image(home) is None, "a small model was kept"
+        first = hadal(*ask, home=home, HADAL_MEMORY="1MB")
+        assert one_object(first)["ids"] == plain
+        assert "large is larger than memory: " in first.err and "1.0 MB for them" in first.err, first
+        whole = packed_image(home).read_bytes()
+        guessed = one_object(hadal(*ask, "--speculate", "mtp", home=home, HADAL_MEMORY="1MB"))
+        assert guessed["ids"] == plain and guessed["accepted_tokens"] > 0, guessed
+        packed_image(home).write_bytes(whole[:-1])
+        again = hadal(*ask, home=home, HADAL_MEMORY="1MB")
+        assert one_object(again)["ids"] == plain and packed_image(home).read_bytes() == whole, again
+        assert len(list(packed_image(home).parent.iterdir())) == 3, "image, record and lock"
+        off = hadal(*ask, home=home, HADAL_MEMORY="1MB", HADAL_PACKED_CACHE="off")
+        assert one_object(off)["ids"] == plain and "packed_in_memory" in off.err, off
+        fails(hadal(*ask, home=home, HADAL_MEMORY="some"), 1, "HADAL_MEMORY is 'some'", "12GiB")
+    nowhere = {**environment(DIR, HADAL_MEMORY="1MB"), "HADAL_HOME": "/dev/null/hadal"}
+    fails(hadal(*ask, env=nowhere), 1, "large is larger than memory", "/dev/null/hadal/packed", "HADAL_HOME")
+
+
+def test_memory_limit_of_the_process():
+    """Where the process may not have the memory (ulimit -d) the same road is taken without being asked."""
+    if "ASAN_OPTIONS" in os.environ:
+        raise Skip("the sanitizer's own memory is above any limit")
+    model = DIR / "limited.gguf"
+    model.write_bytes((ROOT / "src/app/nano/nano.gguf").read_bytes())
+    ask = [str(BINARY), "run", "--model", str(model), "--prompt", "What is Hadal?", "--temp", "0", "-n", "24", "--json"]
+    plain = one_object(hadal(*ask[1:], HADAL_PACKED_CACHE="off"))["ids"]
+    with tempfile.TemporaryDirectory() as home:
+        kilobytes = 500_000  # all of it is less than what is kept for the rest of the program
+        done = subprocess.run(["sh", "-c", f'ulimit -d {kilobytes}; exec "$@"', "sh", *ask], env=environment(home),
+                              capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0 and json.loads(done.stdout)["ids"] == plain, done
+        assert "limited is larger than memory" in done.stderr and packed_image(home), done
+
+
+def test_interrupted_packing_leaves_nothing():
+    """Ctrl-C while a model is packed onto the disk ends the program; no image and no draft is there."""
+    model = DIR / "interrupted.gguf"
+    model.write_bytes((ROOT / "src/app/nano/nano.gguf").read_bytes())
+    with tempfile.TemporaryDirectory() as home:
+        packed = pathlib.Path(home) / "hadal" / "packed"
+        packed.mkdir(parents=True, mode=0o700)
+        with open(packed / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another writer, for whom the program waits
+            with subprocess.Popen([str(BINARY), "run", "--model", str(model), "--prompt", "Hi"], stderr=subprocess.PIPE,
+                                  stdout=subprocess.DEVNULL, text=True, env=environment(home, HADAL_MEMORY="1MB")) as run:
+                seen = ""
+                while "waiting" not in seen:
+                    line = run.stderr.readline()
+                    assert line, f"the program ended: {seen}"
+                    seen += line
+                run.send_signal(signal.SIGINT)
+                assert run.wait(60) == -signal.SIGINT, run.returncode
+        assert [path.name for path in packed.iterdir()] == [".lock"], list(packed.iterdir())
+
 
 def served(home, port, *options):
     """A running server with the real model; the caller ends it."""
