@@ -87,7 +87,7 @@ Result<std::unique_ptr<PackedImage>> pack_large_model(const PackedCache& cache,
       error.code,
       fmt::format("{} is larger than memory ({} of packed weights, {} at hand), and {}", model.name,
                   human_bytes(bytes), human_bytes(memory.comfortable), error.message),
-      error.hint};
+      error.hint.empty() ? "let HADAL_HOME name a directory that can be written" : error.hint};
 }
 
 }  // namespace hadal

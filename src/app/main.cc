@@ -54,10 +54,10 @@ constexpr const char* kExamples =
     "progress to standard error. `hadal COMMAND --help` explains one command.\n"
     "Models and history lie in $HADAL_HOME (~/.cache/hadal). $HADAL_ISA chooses the instruction "
     "set\n"
-    "to compute with (reference, avx2, avx512, ...); without it the best one is taken. A model "
-    "whose "
-    "weights\n"
-    "are larger than $HADAL_MEMORY (12GiB; without it: what is available) is read from disk.\n";
+    "to compute with (reference, avx2, avx512, ...); without it the best one is taken.\n"
+    "A model with weights larger than $HADAL_MEMORY (12GiB; without it: what is available) is "
+    "read\n"
+    "from the disk as it computes.\n";
 
 int wrong_usage(const std::string& message, const std::string& hint) {
   print_error(Error{Code::kInvalidArgument, message, hint});

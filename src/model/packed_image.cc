@@ -122,8 +122,6 @@ bool populate(std::span<const std::byte> chunk) {
 }
 
 bool data_is_whole(const PackedIndex& index, ThreadPool& pool) {
-  // Where the page cache holds large folios, one entry then maps 2 MiB of them.
-  ::madvise(const_cast<std::byte*>(index.data.data()), index.data.size(), MADV_HUGEPAGE);
   std::atomic<bool> whole = true;
   const auto chunks = static_cast<int64_t>(index.digests.size());
   pool.parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
@@ -173,6 +171,9 @@ Result<std::unique_ptr<PackedImage>> PackedImage::open(const std::filesystem::pa
   TRY(MappedFile mapping, MappedFile::open(path));
   TRY(PackedIndex index, read_packed_index(mapping.bytes()));
   if (index.source != source) return corrupt("it belongs to another model file");
+  // Where the page cache holds large folios, one entry then maps 2 MiB of them; what is read from
+  // the disk later comes in such pieces.
+  ::madvise(const_cast<std::byte*>(index.data.data()), index.data.size(), MADV_HUGEPAGE);
   if (check == ImageCheck::kAll && !data_is_whole(index, pool))
     return corrupt("the digests of its data do not match");
   return std::unique_ptr<PackedImage>(new PackedImage(std::move(mapping), std::move(index)));
