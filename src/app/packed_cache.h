@@ -2,8 +2,8 @@
 /// The packed cache: images of models in packed form (model/packed_image.h), kept between runs in
 /// HADAL_HOME/packed, so that the next start maps an image instead of packing the model.
 ///
-/// Nothing here can fail a load: what is missing, damaged or not ours is packed again, what cannot
-/// be written is logged. docs/formats/packed-cache.md says what lies in the directory.
+/// Nothing here but pack() can fail a load: what is missing, damaged or not ours is packed again,
+/// what cannot be written is logged. docs/formats/packed-cache.md says what lies in the directory.
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -87,7 +87,8 @@ class PackedCache {
   enum class Room : uint8_t { kSpare, kNeeded };
   Status make_room(uint64_t bytes, Room room) const;
   Status write_record(const OpenedModel& opened, const std::string& sha256) const;
-  /// The digest of a model without a record, if an image of this size may be the model's.
+  /// The image, of `bytes`, of a model whose file was only moved or touched; it gets a record. Null
+  /// when there is none. Hashes the model only if an image of that size is there.
   std::unique_ptr<PackedImage> find_renamed(const OpenedModel& opened, uint64_t bytes,
                                             ThreadPool& pool, const std::atomic<bool>& stop) const;
 
