@@ -231,7 +231,8 @@ Result<Weights> Weights::bind(const GgufFile& file, const Config& config,
   std::optional<PredictionWeights> prediction;
   const GgufFile* predicting = options.prediction_file;
   if (predicting == nullptr && config.has_prediction_block(file)) predicting = &file;
-  if (options.predict && predicting != nullptr) {
+  // The block is packed apart, never from or into the image.
+  if (options.predict && predicting != nullptr && options.plan == nullptr) {
     TRY(prediction, bind_prediction(*predicting, config, options, pool));
   }
   return Weights{
