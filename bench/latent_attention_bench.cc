@@ -65,7 +65,7 @@ struct Bench {
               .d_head = shape.d_key(),
               .type = type,
               .values_in_keys = true,
-              .extra_bytes = kLayers * index.record_bytes()},
+              .extra_bytes = kLayers * index.key_bytes()},
              32, n / 32),
           pages(static_cast<size_t>(n / 32)) {
       std::iota(pages.begin(), pages.end(), 0);
@@ -79,7 +79,7 @@ struct Bench {
       const AttentionRows rows{positions, owners, {&sequence, 1}};
       for (int64_t layer = 0; layer < kLayers; ++layer) {
         kv_write_latent(kv, layer, rows, latents.data(), pool);
-        index_write({kv, layer * 32 * index.record_bytes()}, index, rows, latents.data(), pool);
+        index_write({kv, layer * 32 * index.key_bytes()}, index, rows, latents.data(), pool);
       }
     }
   };
@@ -112,12 +112,12 @@ struct Bench {
     const std::vector<float> w(static_cast<size_t>(index.n_heads), 0.1f);
     PositionLists lists;
     seconds = best_seconds([&](int64_t layer) {
-      index_select({c.kv, layer * 32 * index.record_bytes()}, index, rows, qi.data(), w.data(),
-                   lists, pool);
+      index_select({c.kv, layer * 32 * index.key_bytes()}, index, rows, qi.data(), w.data(), lists,
+                   pool);
     });
     const double index_macs = static_cast<double>(context * index.n_heads * index.d_index);
     line("  indexer", index.n_heads, context, seconds, index_macs,
-         static_cast<double>(context * index.record_bytes()));
+         static_cast<double>(context * index.key_bytes()));
     seconds = best_seconds([&](int64_t layer) {
       latent_attention_sparse(c.kv, layer, rows, lists, q.data(), shape, 0.1f, out.data(), pool);
     });

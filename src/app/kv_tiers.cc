@@ -32,10 +32,10 @@ Result<std::string> fingerprint(const LoadedModel& loaded, const ServeOptions& o
                                 const Settings& settings) {
   TRY(const std::string digest, digest_of(*loaded.file, settings));
   const KvLayout layout = loaded.model->kv_layout();
-  return fmt::format("{} {} {} layers={} heads={} width={} type={} extra={} latent={}", digest,
-                     HADAL_VERSION, isa_name(current_isa()), layout.n_layers, layout.n_kv_heads,
-                     layout.d_head, static_cast<int>(layout.type), layout.extra_bytes,
-                     options.latent);
+  return fmt::format("{} {} {} contents={} layers={} heads={} width={} type={} extra={} latent={}",
+                     digest, HADAL_VERSION, isa_name(current_isa()), kKvContents, layout.n_layers,
+                     layout.n_kv_heads, layout.d_head, static_cast<int>(layout.type),
+                     layout.extra_bytes, options.latent);
 }
 
 }  // namespace

@@ -46,9 +46,9 @@ struct Model {
             .d_head = latent.d_key(),
             .type = KvType::kF16,
             .values_in_keys = true,
-            .extra_bytes = kLayers * shape.record_bytes()},
+            .extra_bytes = kLayers * shape.key_bytes()},
            kPageTokens, 2 * ((n + kPageTokens - 1) / kPageTokens)),
-        keys{kv, kPageTokens * shape.record_bytes()} {
+        keys{kv, kPageTokens * shape.key_bytes()} {
     const int64_t count = kv.n_pages() / 2;
     for (PageId page = 0; page < kv.n_pages(); ++page) {
       const std::span<std::byte> bytes = kv.page_bytes(page);
@@ -118,8 +118,8 @@ TEST(Indexer, ChoosesByTheFormula) {
   const IsaScope restore;
   ThreadPool one(1);
   ThreadPool three(3);
-  for (const IndexShape& shape : {IndexShape{64, 128, 96}, IndexShape{3, 20, 40, KvType::kF32},
-                                  IndexShape{5, 40, 33, KvType::kQ8_0}}) {
+  for (const IndexShape& shape :
+       {IndexShape{64, 128, 96}, IndexShape{3, 20, 40}, IndexShape{5, 40, 33}}) {
     force_isa(Isa::kReference);
     Model model(shape, 300, one);
     std::vector<int32_t> positions = {
@@ -150,11 +150,12 @@ TEST(Indexer, ChoosesByTheFormula) {
           std::vector<bool> taken(static_cast<size_t>(positions[row]) + 1);
           for (const int32_t p : list) taken[static_cast<size_t>(p)] = true;
           double lowest_taken = INFINITY, highest_left = -INFINITY;
+          const std::vector<double> turned = reference::index_turned(
+              shape, q.data() + row * static_cast<size_t>(shape.n_heads * shape.d_index));
           for (int32_t p = 0; p <= positions[row]; ++p) {
             const float score = reference::index_score(
-                shape, q.data() + row * static_cast<size_t>(shape.n_heads * shape.d_index),
-                w.data() + row * static_cast<size_t>(shape.n_heads),
-                model.keys.record(shape, model.sequences[owners[row]], p));
+                shape, turned.data(), w.data() + row * static_cast<size_t>(shape.n_heads),
+                model.keys.key(shape, model.sequences[owners[row]], p));
             (taken[static_cast<size_t>(p)] ? lowest_taken : highest_left) =
                 taken[static_cast<size_t>(p)] ? std::min<double>(lowest_taken, score)
                                               : std::max<double>(highest_left, score);

@@ -39,6 +39,9 @@ namespace hadal {
 enum class KvType : uint8_t { kF32, kF16, kQ8_0 };
 
 inline constexpr int64_t kKvBlock = 16;
+/// Rises whenever the bytes of a page come to mean something else: pages kept before are not taken.
+/// 2: keys of the indexer in 16 bits (index_key.h).
+inline constexpr int kKvContents = 2;
 
 /// What a model stores per position.
 struct KvLayout {

@@ -70,7 +70,8 @@ struct FloatInput {
 };
 
 /// How keys and values are stored, in the order of KvType. kv_pool.h describes the blocks.
-enum Kv : int { kKvF32, kKvF16, kKvQ8_0 };
+/// kKvIndex: a key of the indexer (index_key.h), known to unpack_records alone.
+enum Kv : int { kKvF32, kKvF16, kKvQ8_0, kKvIndex };
 
 /// One tile of attention: `n` queries of one KV group against up to kKeyTile positions.
 struct AttentionTile {
@@ -107,6 +108,15 @@ struct LatentTile {
   float* maximum;
   float* sum;
   float* mix;
+};
+
+/// One row's queries of the indexer, of 8 bits.
+struct IndexQueries {
+  const uint8_t* codes;  ///< by pack_index_queries
+  const float*
+      weights;     ///< panels x 16, each query's unit in its head's weight; 0 beyond the heads
+  int64_t panels;  ///< of 16 heads
+  int64_t blocks;  ///< of 32 columns
 };
 
 /// Products of quantised weights with activations of one kind. A tile's column c has its results of
@@ -156,6 +166,14 @@ struct Ops {
   /// heads x kKeyTile.
   void (*index_tile)(const float* q, const float* weights, int64_t heads, int64_t d_pad,
                      const float* keys, int positions, float* work, float* out);
+  /// Queries of the indexer as its products want them, index_block_bytes per panel and 32 columns.
+  /// codes: [panel and block][8 groups][16 heads][4 columns], biased by 128.
+  int64_t index_block_bytes;
+  void (*pack_index_queries)(const uint8_t* codes, int64_t panel_blocks, uint8_t* out);
+  /// out[i] = 256 * unit_i * sum over heads of weight[h] * relu(q[h] . high of key i), the product
+  /// an integer. Sums of floats: lane h % 16 adds head after head by fma, then lanes i and i + 8,
+  /// i + 4, 2, 1.
+  void (*index_estimates)(const IndexQueries& q, const uint8_t* const* keys, int64_t n, float* out);
 
   // Element-wise, one row each.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

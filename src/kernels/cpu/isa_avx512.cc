@@ -26,6 +26,7 @@ using cpu::QuantInput;
 #include "kernels/cpu/isa_float.h"
 #include "kernels/cpu/isa_attention.h"
 #include "kernels/cpu/isa_latent.h"
+#include "kernels/cpu/isa_index.h"
 #include "kernels/cpu/isa_elementwise.h"
 #include "kernels/cpu/isa_ceiling.h"
 // clang-format on

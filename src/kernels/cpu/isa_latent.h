@@ -7,6 +7,11 @@
 HADAL_INLINE F load_columns(int kv, const uint8_t* record, int64_t d_pad, int64_t column) {
   if (kv == cpu::kKvF32) return load(reinterpret_cast<const float*>(record) + column);
   if (kv == cpu::kKvF16) return load_f16(record + column * 2);
+  if (kv == cpu::kKvIndex) {
+    const uint8_t* high = record + 16 + column;
+    const I code = add_int(shift_left_int(load_i8_int(high), 8), load_i8_int(high + d_pad));
+    return mul(to_float(code), splat(load_scalar(record)));
+  }
   uint16_t scale;
   __builtin_memcpy(&scale, record + d_pad + column / 32 * 2, 2);
   return mul(to_float(load_i8_int(record + column)), splat(f16_scalar(scale)));
@@ -61,8 +66,10 @@ void unpack_records(int kv, const uint8_t* const* records, int64_t d_pad, float*
     unpack_records_of<cpu::kKvF32>(records, d_pad, out);
   } else if (kv == cpu::kKvF16) {
     unpack_records_of<cpu::kKvF16>(records, d_pad, out);
-  } else {
+  } else if (kv == cpu::kKvQ8_0) {
     unpack_records_of<cpu::kKvQ8_0>(records, d_pad, out);
+  } else {
+    unpack_records_of<cpu::kKvIndex>(records, d_pad, out);
   }
 }
 

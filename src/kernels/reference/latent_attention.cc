@@ -91,18 +91,4 @@ void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows,
   }
 }
 
-float index_score(const IndexShape& shape, const float* q, const float* weights,
-                  const std::byte* key) {
-  double sum = 0;
-  for (int64_t h = 0; h < shape.n_heads; ++h) {
-    double dot = 0;
-    for (int64_t i = 0; i < shape.d_index; ++i) {
-      dot += static_cast<double>(q[h * shape.d_index + i]) *
-             record_value(shape.type, shape.width(), key, i);
-    }
-    sum += weights[h] * std::max(dot, 0.0);
-  }
-  return static_cast<float>(sum);
-}
-
 }  // namespace hadal::reference

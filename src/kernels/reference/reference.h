@@ -3,6 +3,7 @@
 /// with these, and machines without a fitting instruction set run them.
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/indexer.h"
@@ -48,9 +49,15 @@ void latent_attention_head(KvPool& kv, int64_t layer, const AttentionRows& rows,
                            int64_t head, std::span<const int32_t> list, const float* q,
                            const LatentShape& shape, float scale, float* out);
 
-/// The score of one position (indexer.h): n_heads x d queries and their weights against its key.
-float index_score(const IndexShape& shape, const float* q, const float* weights,
+/// A row's n_heads x d_index queries, each turned (index_key.h) by the definition of the matrix:
+/// element (i, j) of a piece is negative when i and j have an odd number of bits in common.
+std::vector<double> index_turned(const IndexShape& shape, const float* q);
+/// The score of one position (indexer.h): turned queries and their weights against its key.
+float index_score(const IndexShape& shape, const double* turned, const float* weights,
                   const std::byte* key);
+/// Ops::index_estimates of one key. codes: n_heads x width, weights: n_heads.
+float index_estimate(const IndexShape& shape, const int8_t* codes, const float* weights,
+                     const std::byte* key);
 
 /// Head `head` of row `row` of `sink_attention`.
 void sink_attention_head(KvPool& kv, const SinkAttention& what, const AttentionRows& rows,

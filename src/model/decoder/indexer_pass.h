@@ -15,7 +15,7 @@ namespace hadal {
 class IndexerPass {
  public:
   explicit IndexerPass(const IndexerConfig& config)
-      : config_(config), shape_{config.n_heads, config.d_index, config.top_k, KvType::kF16} {}
+      : config_(config), shape_{config.n_heads, config.d_index, config.top_k} {}
 
   const IndexShape& shape() const { return shape_; }
   /// Rows that see no more positions than that attend to all.

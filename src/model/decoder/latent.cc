@@ -85,10 +85,10 @@ class LatentDecoder final : public Decoder {
   }
   /// Index keys of all layers, per position, behind the states.
   int64_t index_bytes() const {
-    return config_.indexer ? config_.n_layers * indexer_.shape().record_bytes() : 0;
+    return config_.indexer ? config_.n_layers * indexer_.shape().key_bytes() : 0;
   }
   IndexKeys index_keys(KvPool& kv, int64_t index) const {
-    return {kv, kv.page_tokens() * (state_bytes() + index * indexer_.shape().record_bytes())};
+    return {kv, kv.page_tokens() * (state_bytes() + index * indexer_.shape().key_bytes())};
   }
   int64_t q_width() const { return config_.n_heads * shape_.d_query(); }
   int64_t value_width() const { return config_.n_heads * shape_.d_value; }

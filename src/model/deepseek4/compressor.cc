@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/elementwise.h"
+#include "kernels/indexer.h"
 #include "kernels/kv_record.h"
 
 namespace hadal::deepseek4 {
@@ -90,7 +91,12 @@ void make_row(KvPool& kv, const Compressor& c, const KvSequence& sequence, int64
   const auto rotated = static_cast<int64_t>(2 * c.rope->frequency.size());
   const auto position = static_cast<int32_t>(first);
   rope(*c.rope, row.data() + c.width - rotated, c.width, 1, rotated, {&position, 1});
-  store_record(c.row_type, row.data(), stored, StateLayout::at(kv, sequence, c.parts.rows, last));
+  std::byte* to = StateLayout::at(kv, sequence, c.parts.rows, last);
+  if (c.index_keys) {
+    index_store_key({.d_index = c.width}, row.data(), to);
+  } else {
+    store_record(c.row_type, row.data(), stored, to);
+  }
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ struct Compressor {
   CompressedParts parts;
   KvType input_type = KvType::kF32;
   KvType row_type = KvType::kF32;
-  int64_t width = 0;  ///< of a row
+  bool index_keys = false;  ///< rows are stored as keys of the indexer instead
+  int64_t width = 0;        ///< of a row
   int64_t ratio = 0;
   std::span<const float> position_bias;  ///< ratio x channels()
   std::span<const float> norm;           ///< width

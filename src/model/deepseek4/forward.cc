@@ -282,7 +282,7 @@ void Deepseek4Model::store(const AttentionWeights& weights, int64_t index, KvPoo
   if (weights.indexer) {
     Compressor keys = compressor(weights.indexer->keys, index);
     keys.parts = state_.layer(index).index;
-    keys.row_type = KvType::kF32;
+    keys.index_keys = true;
     compress(kv, keys, rows, index_keys_.data(), index_gates_.data(), pool_);
   }
   lap(Op::kKvWrite);
@@ -325,10 +325,8 @@ void Deepseek4Model::find_beside(int64_t index, KvPool& kv, std::span<const KvSe
   const int64_t tokens = ratio(index);
   const Part& part = state_.layer(index).attention.rows;
   if (tokens == kSparseRatio) {
-    const IndexShape shape = {.n_heads = config_.index_heads,
-                              .d_index = config_.index_dim,
-                              .top_k = config_.index_top_k,
-                              .type = KvType::kF32};
+    const IndexShape shape = {
+        .n_heads = config_.index_heads, .d_index = config_.index_dim, .top_k = config_.index_top_k};
     const int64_t offset = kv.page_tokens() * state_.layer(index).index.rows.offset;
     index_select({.kv = kv, .offset = offset, .step = tokens}, shape, attention_rows(sequences),
                  index_q_.data(), index_weights_.data(), chosen_, pool_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/indexer.h"
 #include "kernels/kv_record.h"
 
 namespace hadal::deepseek4 {
@@ -17,7 +18,7 @@ StateLayout::StateLayout(const Config& config, KvType type, bool predicts) {
     }
     if (ratio == kSparseRatio) {
       const int64_t input = record_bytes(type, 2 * config.index_dim);
-      const int64_t key = record_bytes(KvType::kF32, (config.index_dim + 31) / 32 * 32);
+      const int64_t key = IndexShape{.d_index = config.index_dim}.key_bytes();
       layer.index = {add(input, 1), add(input, 1), add(key, ratio)};
     }
     layers_.push_back(layer);

@@ -32,8 +32,8 @@ struct LayerState {
 
 class StateLayout {
  public:
-  /// Inputs and rows are stored as `type`, keys of the indexer as floats: they are read often and
-  /// are few. `predicts`: there is one more layer, and all streams of a token are kept for it.
+  /// Inputs and rows are stored as `type`, keys of the indexer in 16 bits (index_key.h).
+  /// `predicts`: there is one more layer, and all streams of a token are kept for it.
   StateLayout(const Config& config, KvType type, bool predicts);
 
   const LayerState& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
