@@ -8,7 +8,7 @@
 /// (capitals: rounded), so by Cauchy-Schwarz at most A(w Q) |k - K| + A(w (q - Q)) |k| where
 ///   A(y)^2 = max over a of |sum of a_h y_h|^2 <= sum over h, g of max(y_h . y_g, 0).
 /// A key holds both norms. To this come the roundings of either sum of floats: below 2^-20 (d + H)
-/// times sum of |w_h| |q_h| |k|. Measured errors are a thirtieth of the bound; decision 0022.
+/// times sum of |w_h| |q_h| |k|. Measured errors are some thirtieth of the bound (decision 0022).
 #include <cstdint>
 #include <vector>
 
@@ -33,13 +33,13 @@ struct IndexBound {
   }
 };
 
-/// Queries of some rows. prepare() and rotate() of distinct rows may run in distinct threads.
+/// Queries of some rows. turn() and round() of distinct rows may run in distinct threads.
 class IndexQueryRows {
  public:
-  /// Makes room. `ops` nullptr: nothing but bounds that are not usable.
+  /// Makes room. Without `ops` no bound becomes usable.
   void reset(const IndexShape& shape, const cpu::Ops* ops, int64_t rows);
 
-  /// Takes q (n_heads x d_index) and the heads' weights, turned and padded.
+  /// Takes q (n_heads x d_index), turned and padded.
   void turn(int64_t row, const float* q);
   /// The 8-bit form and the bound of a row that was turned.
   void round(int64_t row, const float* weights);
