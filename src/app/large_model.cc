@@ -53,8 +53,7 @@ uint64_t packed_bytes_of(const GgufFile& file) {
 
 std::string note_about_size(const std::string& name, uint64_t bytes, const WeightMemory& memory) {
   return fmt::format(
-      "{} is larger than memory: {} of weights, {} for them. What does not fit is read from the "
-      "disk "
+      "{} is larger than memory: {} of weights, {} for them. What does not fit is read from disk "
       "again and again, so the disk's speed bounds the answer's.",
       name, human_bytes(bytes), human_bytes(memory.comfortable));
 }
