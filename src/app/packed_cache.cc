@@ -414,8 +414,9 @@ Result<std::unique_ptr<PackedImage>> PackedCache::pack(const PackingJob& job, Th
   Digester digester(opened);
   Status written = pack_parts(job.parts, writer.value(), pool, job.hooks, stop);
   if (!written.ok()) return named(std::move(written).error());
-  TRY(const std::string sha256, digester.wait(stop));
-  TRY_STATUS(check_unchanged(opened));
+  const Result<std::string> digest = digester.wait(stop);
+  TRY_STATUS(check_unchanged(opened));  // what a changing file lets reading say tells nobody why
+  TRY(const std::string sha256, digest);
   written = writer.value().finish(image_path(sha256), sha256);
   if (!written.ok()) return named(std::move(written).error());
   const Status recorded =
