@@ -2,41 +2,24 @@
 /// transformers. tools/make_tiny_checkpoints.py wrote them.
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
+#include "model/testing/reference_logits.h"
 
 namespace hadal {
 namespace {
 
 using testing_model::load_from;
 using testing_model::LoadedModel;
+using testing_model::read_reference;
+using testing_model::Reference;
 using testing_model::Runner;
 
 const std::string kGolden = std::string(HADAL_SOURCE_DIR) + "/tests/golden/";
-
-struct Reference {
-  std::vector<TokenId> tokens;
-  std::vector<float> logits;
-};
-
-Reference read_reference(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  int32_t head[2] = {};
-  in.read(reinterpret_cast<char*>(head), sizeof(head));
-  Reference out;
-  out.tokens.resize(static_cast<size_t>(head[0]));
-  out.logits.resize(static_cast<size_t>(head[0]) * static_cast<size_t>(head[1]));
-  in.read(reinterpret_cast<char*>(out.tokens.data()), head[0] * 4);
-  in.read(reinterpret_cast<char*>(out.logits.data()),
-          static_cast<std::streamsize>(out.logits.size() * 4));
-  EXPECT_TRUE(in.good()) << path;
-  return out;
-}
 
 std::vector<float> logits_of(const std::string& path, const std::vector<TokenId>& tokens) {
   auto file = GgufFile::open(path);

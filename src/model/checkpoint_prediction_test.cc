@@ -15,6 +15,7 @@
 
 #include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
+#include "model/testing/reference_logits.h"
 #include "tensor/gguf_writer.h"
 
 namespace hadal {
@@ -22,28 +23,11 @@ namespace {
 
 using testing_model::load_from;
 using testing_model::LoadedModel;
+using testing_model::read_reference;
+using testing_model::Reference;
 using testing_model::Runner;
 
 const std::string kCheckpoints = std::string(HADAL_SOURCE_DIR) + "/tests/golden/checkpoints/";
-
-struct Reference {
-  std::vector<TokenId> tokens;
-  std::vector<float> logits;
-};
-
-Reference read_reference(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  int32_t head[2] = {};
-  in.read(reinterpret_cast<char*>(head), sizeof(head));
-  Reference out;
-  out.tokens.resize(static_cast<size_t>(head[0]));
-  out.logits.resize(static_cast<size_t>(head[0]) * static_cast<size_t>(head[1]));
-  in.read(reinterpret_cast<char*>(out.tokens.data()), head[0] * 4);
-  in.read(reinterpret_cast<char*>(out.logits.data()),
-          static_cast<std::streamsize>(out.logits.size() * 4));
-  EXPECT_TRUE(in.good()) << path;
-  return out;
-}
 
 GgufFile open(const std::filesystem::path& path) {
   auto file = GgufFile::open(path);

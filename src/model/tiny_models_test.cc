@@ -1,47 +1,27 @@
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 
 #include <gtest/gtest.h>
 
 #include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
+#include "model/testing/reference_logits.h"
 
 namespace hadal {
 namespace {
 
 using testing_model::load_from;
 using testing_model::LoadedModel;
+using testing_model::read_reference;
+using testing_model::Reference;
 using testing_model::Runner;
 
 const std::string kDirectory = std::string(HADAL_SOURCE_DIR) + "/tests/golden/tiny/";
 
-/// Reference logits, written by tools/make_tiny_models.py (its head describes the format)
-/// and make_tiny_deepseek.py.
-struct Reference {
-  std::vector<TokenId> tokens;
-  std::vector<float> logits;
-};
-
-Reference read_reference(const std::string& name) {
-  std::ifstream in(kDirectory + name + ".ref", std::ios::binary);
-  int32_t head[2] = {};
-  in.read(reinterpret_cast<char*>(head), sizeof(head));
-  Reference out;
-  out.tokens.resize(static_cast<size_t>(head[0]));
-  out.logits.resize(static_cast<size_t>(head[0]) * static_cast<size_t>(head[1]));
-  in.read(reinterpret_cast<char*>(out.tokens.data()), head[0] * 4);
-  in.read(reinterpret_cast<char*>(out.logits.data()),
-          static_cast<std::streamsize>(out.logits.size() * 4));
-  EXPECT_TRUE(in.good()) << name;
-  return out;
-}
-
 /// Largest |difference| of a logit (they range over about -8 to 8); NaN fails.
 double max_difference(const std::string& name, KvType type,
                       LatentForm form = LatentForm::kAbsorbed) {
-  const Reference reference = read_reference(name);
+  const Reference reference = read_reference(kDirectory + name + ".ref");
   LoadedModel m = load_from(GgufFile::open(kDirectory + name + ".gguf").value(), 2,
                             {.latent_form = form, .activations = Activations::kInt16});
   const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
@@ -110,8 +90,8 @@ TEST(TinyModels, BothFormsOfLatentAttentionMatchReference) {
 // Goal: the prediction layer's logits match the twin's at every position: its keys and the states
 // it joins come from forward(), in pieces of any size, or from its own guesses.
 TEST(TinyModels, PredictionLayerMatchesReference) {
-  const Reference reference = read_reference("deepseek_v3.next");
-  const std::vector<TokenId> tokens = read_reference("deepseek_v3").tokens;
+  const Reference reference = read_reference(kDirectory + "deepseek_v3.next.ref");
+  const std::vector<TokenId> tokens = read_reference(kDirectory + "deepseek_v3.ref").tokens;
   for (const size_t piece : {size_t{48}, size_t{7}}) {
     LoadedModel m = load_from(GgufFile::open(kDirectory + "deepseek_v3.gguf").value(), 2,
                               {.predict = true, .activations = Activations::kInt16});
