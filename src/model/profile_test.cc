@@ -9,6 +9,7 @@
 namespace hadal {
 namespace {
 
+using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::Runner;
 
@@ -43,6 +44,21 @@ TEST(Profile, CountsTheWorkOfAPass) {
 
   Runner again(*m.model, 1, 32);
   EXPECT_EQ(again.append({{0, {3}}}), with);
+}
+
+// Goal: with latent attention, too, where each head has matrices of its own, no weight is missing.
+TEST(Profile, CountsTheMatricesOfHeads) {
+  const std::string path = std::string(HADAL_SOURCE_DIR) + "/tests/golden/tiny/deepseek_v3.gguf";
+  LoadedModel m = load_from(GgufFile::open(path).value(), 1, {});
+  Runner runner(*m.model, 1, 32, m.model->kv_layout().type);
+  Profile profile;
+  m.model->set_profile(&profile);
+  runner.append({{0, {3}}});
+  m.model->set_profile(nullptr);
+  const OpWork heads = profile.totals(Op::kLatentUp).work;
+  EXPECT_GT(heads.bytes, 0u);
+  const OpWork attention = profile.totals(Op::kAttention).work;
+  EXPECT_EQ(all_work(profile).macs - attention.macs, m.model->macs_per_token());
 }
 
 // Goal: keys and values are counted once per sequence, multiply-adds once per row.

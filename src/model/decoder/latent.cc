@@ -66,6 +66,7 @@ class LatentDecoder final : public Decoder {
                        KvPool& kv);
   void attend_expanded(int64_t index, const Run& run, std::span<const KvSequence> sequences,
                        KvPool& kv);
+  void lap_heads(std::span<const Weight> heads, int64_t rows);
   AttentionRows rows_of(const Run& run, std::span<const KvSequence> sequences) const;
   void index(int64_t index, std::span<const KvSequence> sequences, KvPool& kv);
   void move_row(int64_t from, int64_t to) override {
@@ -239,7 +240,7 @@ void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
       std::copy_n(queries.head(r, h) + shape_.d_nope, shape_.d_rope, absorbed.head(r, h) + rank);
     }
   }
-  lap(Op::kLatentUp);
+  lap_heads(weights.k_up, run.rows());
   const AttentionRows rows = rows_of(run, sequences);
   if (index == config_.n_layers || config_.indexer) {
     const PositionLists& seen =
@@ -255,7 +256,17 @@ void LatentDecoder::attend_absorbed(int64_t index, const Run& run,
   matmul_heads({mixed_.data(), n_heads * rank, rank}, run.rows(), weights.v_up,
                {attended_.data() + run.begin * value_width(), value_width(), shape_.d_value}, pool_,
                heads_);
-  lap(Op::kLatentUp);
+  lap_heads(weights.v_up, run.rows());
+}
+
+/// Each head's matrix meets its own part of each row.
+void LatentDecoder::lap_heads(std::span<const Weight> heads, int64_t rows) {
+  OpWork work;
+  for (const Weight& weight : heads) {
+    work.bytes += weight.bytes();
+    work.macs += static_cast<uint64_t>(rows * weight.rows() * weight.cols());
+  }
+  lap(Op::kLatentUp, work);
 }
 
 void LatentDecoder::attend_expanded(int64_t index, const Run& run,
