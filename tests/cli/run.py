@@ -664,15 +664,20 @@ def test_interrupted_packing_leaves_nothing():
         packed.mkdir(parents=True, mode=0o700)
         with open(packed / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another writer, for whom the program waits
+            # Tests that run in the background have SIGINT ignored, and the program respects that.
             with subprocess.Popen([str(BINARY), "run", "--model", str(model), "--prompt", "Hi"], stderr=subprocess.PIPE,
-                                  stdout=subprocess.DEVNULL, text=True, env=environment(home, HADAL_MEMORY="1MB")) as run:
-                seen = ""
-                while "waiting" not in seen:
-                    line = run.stderr.readline()
-                    assert line, f"the program ended: {seen}"
-                    seen += line
-                run.send_signal(signal.SIGINT)
-                assert run.wait(60) == -signal.SIGINT, run.returncode
+                                  stdout=subprocess.DEVNULL, text=True, env=environment(home, HADAL_MEMORY="1MB"),
+                                  preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as run:
+                try:
+                    seen = ""
+                    while "waiting" not in seen:
+                        line = run.stderr.readline()
+                        assert line, f"the program ended: {seen}"
+                        seen += line
+                    run.send_signal(signal.SIGINT)
+                    assert run.wait(60) == -signal.SIGINT, run.returncode
+                finally:
+                    run.kill()
         assert [path.name for path in packed.iterdir()] == [".lock"], list(packed.iterdir())
 
 
