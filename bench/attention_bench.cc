@@ -6,7 +6,6 @@
 // What bounds prefill: with F32 and F16 a core's fused multiply-adds, with Q8_0 its byte products,
 // of which one multiply-add takes two (queries and weights have 16 bits).
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 #include <random>
 #include <string_view>
@@ -17,6 +16,7 @@
 #include "base/parse.h"
 #include "kernels/bandwidth.h"
 #include "kernels/kernels.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
@@ -24,10 +24,6 @@ namespace {
 constexpr int64_t kHeads = 12;  // DeepSeek-R1-Distill-Qwen-1.5B
 constexpr int64_t kPassesMin = 3;
 constexpr double kSecondsMin = 0.3;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// Writes all positions of all layers, a chunk at a time.
 void fill(KvPool& kv, const KvSequence& sequence, int64_t context, ThreadPool& pool) {

@@ -8,7 +8,6 @@
 // that. "of bound" is that method's bound / its measured time. "recall": how many of the positions
 // the estimates alone would have found; "open": how many were computed in float, as a part of all.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <numeric>
@@ -24,28 +23,13 @@
 #include "kernels/index_query.h"
 #include "kernels/isa.h"
 #include "kernels/kernels.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
 
 constexpr double kSecondsMin = 0.4;
 constexpr int64_t kPairsMax = int64_t{1} << 22;  // rows times keys; beyond, a pass takes seconds
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-template <typename Body>
-double best_seconds(const Body& body) {
-  double best = 1e9;
-  const double begun = now();
-  do {
-    const double start = now();
-    body();
-    best = std::min(best, now() - start);
-  } while (now() - begun < kSecondsMin);
-  return best;
-}
 
 enum class Kind { kEven, kOutliers, kAlike };
 
@@ -137,7 +121,7 @@ struct Bench {
     const double macs = static_cast<double>(n_rows * n * shape.n_heads * shape.d_index);
     double float_seconds = 0;
     for (const IndexMethod method : {IndexMethod::kFloat, IndexMethod::kEstimate}) {
-      const double seconds = best_seconds([&] {
+      const double seconds = best_seconds(kSecondsMin, [&](int64_t) {
         index_select({keys.kv}, shape, {positions, owners, {&keys.sequence, 1}}, q.data(),
                      weights.data(), lists, pool, method);
       });

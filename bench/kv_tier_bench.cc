@@ -2,7 +2,6 @@
 // engine's thread, and with a model the time to the first token: cold, from the pool, from memory,
 // and from disk after a restart. Usage: kv_tier_bench DIRECTORY [MODEL [PROMPT_TOKENS]]
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <future>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "base/parse.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/tiered_pages.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
@@ -24,10 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr PageShape kShape = {.tokens = kKvPageTokens, .bytes = 737'280};  // SmolLM2-135M in F16
 constexpr uint64_t kPages = 512;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 struct Pages {
   std::vector<std::byte> bytes = std::vector<std::byte>(64 * kShape.bytes);

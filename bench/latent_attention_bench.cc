@@ -8,7 +8,6 @@
 // heads and F16 that is 15 multiply-adds per byte, with 128 it is 121: the second, everywhere but
 // on many cores that share little bandwidth. "of bound" is the bound's time / the measured time.
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 #include <random>
 #include <string>
@@ -21,30 +20,14 @@
 #include "kernels/bandwidth.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
 
-constexpr int64_t kPassesMin = 1;
 constexpr double kSecondsMin = 0.3;
 constexpr int64_t kPairsMax = int64_t{1} << 28;  // beyond, a pass takes many seconds
 constexpr int64_t kLayers = 4;                   // take turns, so that latents come from memory
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-template <typename Body>
-double best_seconds(const Body& body) {
-  double best = 1e9;
-  const double begun = now();
-  for (int64_t pass = 0; pass < kPassesMin || now() - begun < kSecondsMin; ++pass) {
-    const double start = now();
-    body(pass % kLayers);
-    best = std::min(best, now() - start);
-  }
-  return best;
-}
 
 struct Bench {
   ThreadPool& pool;
@@ -99,7 +82,8 @@ struct Bench {
     const std::vector<float> q(static_cast<size_t>(shape.n_heads * shape.d_key()), 0.01f);
     std::vector<float> out(static_cast<size_t>(shape.n_heads * shape.kv_lora_rank));
     const double record = static_cast<double>(c.kv.layout().key_record_bytes());
-    double seconds = best_seconds([&](int64_t layer) {
+    double seconds = best_seconds(kSecondsMin, [&](int64_t pass) {
+      const int64_t layer = pass % kLayers;
       latent_attention(c.kv, layer, rows, q.data(), shape, 0.1f, out.data(), pool);
     });
     const double macs = static_cast<double>(shape.n_heads * 1088);
@@ -111,14 +95,16 @@ struct Bench {
     for (float& x : qi) x = static_cast<float>(random() % 1024) / 1024 - 0.5f;
     const std::vector<float> w(static_cast<size_t>(index.n_heads), 0.1f);
     PositionLists lists;
-    seconds = best_seconds([&](int64_t layer) {
+    seconds = best_seconds(kSecondsMin, [&](int64_t pass) {
+      const int64_t layer = pass % kLayers;
       index_select({c.kv, layer * 32 * index.key_bytes()}, index, rows, qi.data(), w.data(), lists,
                    pool);
     });
     const double index_macs = static_cast<double>(context * index.n_heads * index.d_index);
     line("  indexer", index.n_heads, context, seconds, index_macs,
          static_cast<double>(context * index.key_bytes()));
-    seconds = best_seconds([&](int64_t layer) {
+    seconds = best_seconds(kSecondsMin, [&](int64_t pass) {
+      const int64_t layer = pass % kLayers;
       latent_attention_sparse(c.kv, layer, rows, lists, q.data(), shape, 0.1f, out.data(), pool);
     });
     const auto listed = static_cast<double>(index.top_k);
@@ -136,13 +122,15 @@ struct Bench {
     const double pairs = static_cast<double>(n * shape.n_heads) * seen;
     const double bytes =
         static_cast<double>(c.kv.layout().key_record_bytes()) * static_cast<double>(context);
-    double seconds = best_seconds([&](int64_t layer) {
+    double seconds = best_seconds(kSecondsMin, [&](int64_t pass) {
+      const int64_t layer = pass % kLayers;
       latent_attention(c.kv, layer, rows, q.data(), shape, 0.1f, out.data(), pool);
     });
     const std::string name = fmt::format("prefill {} ", n);
     line((name + "absorbed").c_str(), shape.n_heads, context, seconds, pairs * 1088, bytes);
     LatentWorkspace workspace;
-    seconds = best_seconds([&](int64_t layer) {
+    seconds = best_seconds(kSecondsMin, [&](int64_t pass) {
+      const int64_t layer = pass % kLayers;
       latent_attention_expanded(c.kv, layer, rows, q.data(), shape, {kv_b, {}, workspace}, 0.1f,
                                 out.data(), pool);
     });

@@ -1,7 +1,6 @@
 // Speed of matmul per format: 1 row (decode, against the read bandwidth), 8 rows, 512 rows
 // (prefill, in multiply-adds per cycle). Usage: matmul_bench [FORMAT] [ROWS COLS] [THREADS]
 // [ISA] [int8|int16]
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -14,13 +13,10 @@
 #include "kernels/bandwidth.h"
 #include "kernels/kernels.h"
 #include "kernels/testing/weight_types.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::vector<std::byte> random_weights(const WeightType& c, int64_t rows, int64_t cols) {
   const DTypeInfo& info = dtype_info(c.type);

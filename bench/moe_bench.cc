@@ -3,7 +3,6 @@
 // to 512 (prefill, against the peak of multiply-adds), beside the same work expert after expert.
 // Usage: moe_bench [GATE_FORMAT DOWN_FORMAT] [THREADS] [ISA] [ROWS]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +16,7 @@
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 #include "kernels/testing/weight_types.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
@@ -26,10 +26,6 @@ constexpr int64_t kFf = 1408;
 constexpr int64_t kShared = 2816;
 constexpr int64_t kExperts = 64;
 constexpr int64_t kUsed = 6;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::vector<std::byte> random_weights(DType type, int64_t rows, int64_t cols) {
   const WeightType& c = weight_type(type);

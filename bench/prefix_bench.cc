@@ -6,7 +6,6 @@
 //           (needs a model)
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <random>
@@ -17,6 +16,7 @@
 #include "base/parse.h"
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
+#include "timing.h"
 
 namespace {
 std::atomic<uint64_t> allocations{0};
@@ -37,10 +37,6 @@ std::atomic<uint64_t> allocations{0};
 
 namespace hadal {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);

@@ -1,7 +1,6 @@
 // Cost of the thread pool: an empty parallel region of each kind, in nanoseconds, and the read
 // bandwidth by the way a region's bytes are shared out. Usage: threads_bench [THREADS]
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
 
 #include <fmt/core.h>
@@ -9,13 +8,10 @@
 #include "base/big_memory.h"
 #include "base/parse.h"
 #include "base/thread_pool.h"
+#include "timing.h"
 
 namespace hadal {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// Best nanoseconds per call over some batches of calls.
 template <typename Call>

@@ -46,10 +46,20 @@ def call(command, report, name, timeout=900, env=None):
     if not ok:
         print(output[-12000:])
         report.problems.append(name)
-    for line in output.splitlines():
-        if re.search(r"\bSKIP(PED)?\b", line) and not line.startswith("["):  # the reason, not gtest's tally
-            report.skips.append(f"{name}: {line.strip()[:200]}")
+    report.skips += [f"{name}: {reason}" for reason in skip_reasons(output)]
     return ok, output
+
+
+def skip_reasons(output):
+    """Why tests were skipped: lines that say SKIPPED, and what follows gtest's "FILE:LINE: Skipped"."""
+    reasons = []
+    lines = output.splitlines()
+    for line, following in zip(lines, lines[1:] + [""]):
+        if re.search(r"\bSKIP(PED)?\b", line) and not line.startswith("["):  # not gtest's tally
+            reasons.append(line.strip()[:200])
+        elif re.match(r"\S+:\d+: Skipped$", line) and "SKIPPED" not in following:
+            reasons.append(f"{line}, {following.strip()[:150] or 'no reason given'}")
+    return reasons
 
 
 def count_lines(output):

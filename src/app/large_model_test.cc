@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/kernels.h"
+#include "kernels/testing/scoped_isa.h"
 
 namespace hadal {
 namespace {
@@ -25,7 +25,7 @@ TEST(LargeModel, WeightMemory) {
 // Goal: what a model is estimated to take is what its parts take, but for what is derived from
 // other tensors or packed a second time in another form (attn_kv_b), which is small.
 TEST(LargeModel, PackedBytes) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   const std::filesystem::path nano = std::string(HADAL_SOURCE_DIR) + "/src/app/nano/nano.gguf";
   const GgufFile file = GgufFile::open(nano).value();
   ThreadPool pool(1);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
-#include "kernels/kernels.h"
+#include "kernels/testing/scoped_isa.h"
 #include "model/test_model.h"
 
 namespace hadal {
@@ -182,7 +182,7 @@ TEST_F(PackedCacheTest, DamagedRecords) {
 // Goal: a model that was packed straight into the cache has the image that keep() writes, and is
 // found; its file may have been written a moment ago.
 TEST_F(PackedCacheTest, PacksStraightIntoTheCache) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   const auto image = pack(model_);
   ASSERT_TRUE(image.ok()) << image.error().message;
   EXPECT_TRUE(found(model_));
@@ -195,7 +195,7 @@ TEST_F(PackedCacheTest, PacksStraightIntoTheCache) {
 
 // Goal: a model whose file was moved keeps its image: nothing is packed again.
 TEST_F(PackedCacheTest, MovedModelIsNotPackedAgain) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   ASSERT_TRUE(pack(model_).ok());
   const std::filesystem::path moved = root_ / "moved.gguf";
   std::filesystem::rename(model_, moved);
@@ -209,7 +209,7 @@ TEST_F(PackedCacheTest, MovedModelIsNotPackedAgain) {
 // Goal: packing that is stopped in the middle leaves nothing, and so does one whose model file is
 // replaced or changed meanwhile.
 TEST_F(PackedCacheTest, PackingThatFailsLeavesNothing) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   std::atomic<bool> stop = false;
   EXPECT_EQ(pack(model_, stop, [&](const TensorView&) { stop = true; }).error().code,
             Code::kCancelled);
@@ -222,7 +222,7 @@ TEST_F(PackedCacheTest, PackingThatFailsLeavesNothing) {
 
 // Goal: a disk without room is named, with what is needed there and what to do.
 TEST_F(PackedCacheTest, FullDiskIsNamed) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   std::filesystem::create_directories(directory_);
   ::chmod(directory_.c_str(), 0700);
   rlimit before{};
@@ -243,7 +243,7 @@ TEST_F(PackedCacheTest, FullDiskIsNamed) {
 
 // Goal: packing waits for another writer, unless it is stopped; the other's leftovers go.
 TEST_F(PackedCacheTest, PackingWaitsForAnotherWriter) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   ASSERT_TRUE(keep(model_).ok());
   cache_.clear();
   std::ofstream(directory_ / "new.draft-1") << "half";

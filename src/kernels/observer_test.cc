@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/kernels.h"
 #include "kernels/moe.h"
+#include "kernels/testing/scoped_isa.h"
 #include "kernels/testing/weight_types.h"
 
 namespace hadal {
@@ -89,7 +89,7 @@ TEST(Observer, SeesProducts) {
 // Goal: an expert reports the rows that were sent to it and no others; the shared one all.
 TEST(Observer, SeesExperts) {
   ThreadPool pool(2);
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "the reference twin reports no experts";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   std::vector<Matrix> matrices;
   matrices.reserve(9);
   for (uint8_t i = 0; i < 9; ++i) matrices.emplace_back(i, pool);

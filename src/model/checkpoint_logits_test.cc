@@ -13,6 +13,7 @@
 namespace hadal {
 namespace {
 
+using testing_model::largest_difference;
 using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::read_reference;
@@ -31,17 +32,6 @@ std::vector<float> logits_of(const std::string& path, const std::vector<TokenId>
                              .activations = Activations::kInt16});
   const auto n = static_cast<int64_t>(tokens.size());
   return Runner(*m.model, 1, n, KvType::kF32).append({{0, tokens}});
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size() || a.empty()) return INFINITY;
-  double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
-    if (std::isnan(difference)) return difference;
-    worst = std::max(worst, difference);
-  }
-  return worst;
 }
 
 // Goal: a directory written by transformers gives the logits of the GGUF file with the same weights

@@ -21,6 +21,7 @@
 namespace hadal {
 namespace {
 
+using testing_model::largest_difference;
 using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::read_reference;
@@ -61,17 +62,6 @@ Guesses guesses_of(Model& model, const std::vector<TokenId>& tokens, size_t piec
     EXPECT_TRUE(model.predict(one, runner.kv(), logits).ok());
   }
   return out;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size() || a.empty()) return INFINITY;
-  double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
-    if (std::isnan(difference)) return difference;
-    worst = std::max(worst, difference);
-  }
-  return worst;
 }
 
 constexpr LoadOptions kPredicting = {

@@ -13,6 +13,7 @@
 #include "kernels/pack.h"
 #include "model/packed_layout.h"
 #include "model/test_model.h"
+#include "model/testing/scratch_directory.h"
 
 namespace hadal {
 namespace {
@@ -20,25 +21,10 @@ namespace {
 using packed_layout::Header;
 using packed_layout::Part;
 
+using testing_model::ScratchDirectory;
+
 const std::string kSource(64, 'a');
 const std::atomic<bool> kGo = false;
-
-/// A directory that goes away with the test.
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "hadal-packed-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::filesystem::path file() const { return path_ / "image"; }
-  size_t files() const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Parts of uneven sizes, one of them longer than a chunk.
 struct Sample {
@@ -76,7 +62,7 @@ void replace(const std::filesystem::path& path, const std::vector<std::byte>& by
 
 // Goal: what was written is found again, byte for byte, and nothing else is left in the directory.
 TEST(PackedImage, RoundTrip) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.parts, kGo).ok());
   EXPECT_EQ(directory.files(), 1u);
@@ -100,7 +86,7 @@ TEST(PackedImage, RoundTrip) {
 // Goal: a flipped bit is found wherever it is: in every byte before the data, and in the data at
 // the edges of parts, paddings and chunks.
 TEST(PackedImage, EveryFlippedBitIsFound) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.parts, kGo).ok());
   std::vector<std::byte> bytes = contents(directory.file());
@@ -126,7 +112,7 @@ TEST(PackedImage, EveryFlippedBitIsFound) {
 
 // Goal: a file that is shorter or longer than it was written is refused at any length.
 TEST(PackedImage, WrongLengthsAreRefused) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.parts, kGo).ok());
   std::vector<std::byte> bytes = contents(directory.file());
@@ -144,7 +130,7 @@ TEST(PackedImage, WrongLengthsAreRefused) {
 
 // Goal: each field of header and parts is checked by itself, with the index's digest made right.
 TEST(PackedImage, EveryFieldIsChecked) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.parts, kGo).ok());
   const std::vector<std::byte> good = contents(directory.file());
@@ -183,7 +169,7 @@ TEST(PackedImage, EveryFieldIsChecked) {
 
 // Goal: another model's image, a link and a file that others may write are not used.
 TEST(PackedImage, StrangersAreNotTrusted) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ThreadPool pool(1);
   EXPECT_EQ(PackedImage::open(directory.file(), kSource, pool).error().code, Code::kNotFound);
@@ -200,7 +186,7 @@ TEST(PackedImage, StrangersAreNotTrusted) {
 
 // Goal: a writer that is stopped leaves nothing; writers at the same time leave a whole image.
 TEST(PackedImage, WritersNeverLeaveAHalf) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   const std::atomic<bool> stop = true;
   EXPECT_EQ(write_packed_image(directory.file(), kSource, sample.parts, stop).error().code,
@@ -220,7 +206,7 @@ TEST(PackedImage, WritersNeverLeaveAHalf) {
 
 // Goal: a model whose weights lie in an image computes the same bits as one that packed them.
 TEST(PackedImage, SameLogits) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const std::vector<std::byte> bytes = testing_model::tiny_model().build();
   const GgufFile file = GgufFile::from_memory(bytes).value();
   ThreadPool pool(2);

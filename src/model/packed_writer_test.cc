@@ -6,33 +6,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "kernels/kernels.h"
+#include "kernels/testing/scoped_isa.h"
 #include "model/packed_image.h"
 #include "model/test_model.h"
+#include "model/testing/scratch_directory.h"
 
 namespace hadal {
 namespace {
 
+using testing_model::ScratchDirectory;
+
 const std::string kSource(64, 'a');
 const std::atomic<bool> kGo = false;
 const std::string kTiny = std::string(HADAL_SOURCE_DIR) + "/tests/golden/tiny/";
-
-/// A directory that goes away with the test.
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "hadal-writer-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::filesystem::path file(const char* name = "image") const { return path_ / name; }
-  size_t files() const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::string contents(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -83,7 +69,7 @@ struct Sample {
 // Goal: pieces of any size, also across parts, give the image that whole parts give, of the size
 // that was announced.
 TEST(PackedImageWriter, PiecesDoNotShow) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.packed, kGo).ok());
   std::vector<uint8_t> all = sample.memory[0];
@@ -104,12 +90,12 @@ TEST(PackedImageWriter, PiecesDoNotShow) {
 // Goal: packing part by part writes the bytes that a loaded model's memory holds, for models with
 // and without experts and latent attention, and every part is reported once.
 TEST(PackedImageWriter, SameBytesAsALoadedModel) {
-  if (current_isa() == Isa::kReference) GTEST_SKIP() << "nothing is packed";
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   size_t models = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kTiny)) {
     if (entry.path().extension() != ".gguf") continue;
     ++models;
-    const Directory directory;
+    const ScratchDirectory directory;
     const GgufFile file = GgufFile::open(entry.path()).value();
     ThreadPool pool(2);
     const auto model = Model::load(file, {.predict = true}, pool);
@@ -138,7 +124,7 @@ TEST(PackedImageWriter, SameBytesAsALoadedModel) {
 // Goal: an image that was just written opens without its data being read: by its index alone a
 // flipped bit of the data is not seen, one of the index is.
 TEST(PackedImageWriter, IndexAloneIsChecked) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   ASSERT_TRUE(write_packed_image(directory.file(), kSource, sample.packed, kGo).ok());
   ThreadPool pool(1);
@@ -163,7 +149,7 @@ TEST(PackedImageWriter, IndexAloneIsChecked) {
 
 // Goal: a writer that is stopped between two pieces, or given up, leaves nothing.
 TEST(PackedImageWriter, StoppedInTheMiddleLeavesNothing) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   std::atomic<bool> stop = false;
   {
@@ -179,7 +165,7 @@ TEST(PackedImageWriter, StoppedInTheMiddleLeavesNothing) {
 // Goal: a disk that is too full from the beginning, or becomes so, is reported with the file's
 // name, and nothing is left.
 TEST(PackedImageWriter, FullDisk) {
-  const Directory directory;
+  const ScratchDirectory directory;
   const Sample sample;
   {
     const FileSizeLimit limit(kPackedChunkBytes);

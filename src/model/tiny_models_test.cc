@@ -10,6 +10,7 @@
 namespace hadal {
 namespace {
 
+using testing_model::largest_difference;
 using testing_model::load_from;
 using testing_model::LoadedModel;
 using testing_model::read_reference;
@@ -26,13 +27,7 @@ double max_difference(const std::string& name, KvType type,
                             {.latent_form = form, .activations = Activations::kInt16});
   const std::vector<float> logits = Runner(*m.model, 1, 48, type).append({{0, reference.tokens}});
   EXPECT_EQ(logits.size(), reference.logits.size()) << name;
-  double worst = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double difference = std::abs(logits[i] - reference.logits[i]);
-    if (std::isnan(difference)) return difference;
-    worst = std::max(worst, difference);
-  }
-  return worst;
+  return largest_difference(logits, reference.logits);
 }
 
 // Goal: with F32 weights and an F32 cache every architecture is within 1e-4 of transformers

@@ -45,8 +45,7 @@ TEST(CheckpointVocabulary, EqualsGguf) {
     ++compared;
   }
   if (compared == 0) {
-    std::printf("SKIPPED: no vocabularies; `python3 tools/fetch_test_data.py` brings them\n");
-    GTEST_SKIP();
+    GTEST_SKIP() << "SKIPPED: no vocabularies; `python3 tools/fetch_test_data.py` brings them";
   }
 }
 

@@ -17,6 +17,11 @@ inline std::vector<Isa> available_isas() {
   return out;
 }
 
+/// Why a test of packed weights is skipped where the reference computes.
+inline constexpr const char* kNothingPacked =
+    "SKIPPED: the instruction set in force is the reference's, which packs no weights; run it on a "
+    "processor with AVX2 or NEON dot products, without HADAL_ISA=reference";
+
 class IsaScope {
  public:
   IsaScope() : before_(current_isa()) {}
