@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "model/encoder.h"
 #include "model/model.h"
 
 namespace {
@@ -14,6 +15,20 @@ namespace {
 /// Headers may declare large shapes that tensors of zero cost bytes cannot back; what remains is
 /// bounded by the input, so this only keeps one run short.
 constexpr uint64_t kMacsMax = 1 << 22;
+
+/// A text of two tokens, and a pair where the model judges pairs.
+void use_encoder(hadal::Encoder& encoder) {
+  if (encoder.macs_per_token() > kMacsMax) return;
+  const auto last = static_cast<hadal::TokenId>(encoder.config().n_vocab - 1);
+  const std::vector<hadal::TokenId> ids = {0, last};
+  const hadal::EncoderText text{ids, 1};
+  const bool fits = encoder.config().n_ctx >= 2;
+  std::vector<float> out(static_cast<size_t>(encoder.config().d_model));
+  CHECK(encoder.embed({&text, 1}, out).ok() == fits);
+  if (encoder.config().n_labels == 0) return;
+  std::vector<float> scores(static_cast<size_t>(encoder.config().n_labels));
+  CHECK(encoder.classify({&text, 1}, scores).ok() == fits);
+}
 
 }  // namespace
 
@@ -24,6 +39,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto file = hadal::GgufFile::from_memory(bytes);
   if (!file.ok()) return 0;
   hadal::ThreadPool pool(1);
+  if (hadal::Encoder::is_encoder(file.value())) {
+    const auto encoder = hadal::Encoder::load(file.value(), {}, pool);
+    CHECK(encoder.ok() || !encoder.error().message.empty());
+    if (encoder.ok()) use_encoder(*encoder.value());
+    return 0;
+  }
   const auto loaded = hadal::Model::load(file.value(), {.predict = true}, pool);
   if (!loaded.ok()) {
     CHECK(!loaded.error().message.empty());

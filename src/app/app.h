@@ -77,6 +77,8 @@ struct LoadedModel : LoadedText {
 Result<std::filesystem::path> find_model(const std::string& reference, const Settings& settings);
 /// Opens what find_model() found.
 Result<GgufFile> open_model_file(const std::filesystem::path& path);
+/// What clients call the model of that file.
+std::string model_name_of(const GgufFile& file, const std::filesystem::path& path);
 Result<LoadedText> load_text(const std::filesystem::path& path);
 Result<LoadedModel> load_model(const std::filesystem::path& path, const LoadOptions& options,
                                int threads, const Settings& settings);

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "app/openapi.h"
 #include "base/json.h"
 
 namespace hadal {
@@ -22,7 +23,9 @@ std::set<std::string> scenario_requests() {
     if (file.path().extension() != ".t") continue;
     std::ifstream lines(file.path());
     for (std::string line; std::getline(lines, line);) {
-      if (line.starts_with("GET /") || line.starts_with("POST /")) out.insert(line);
+      for (const char* method : {"GET /", "POST /", "DELETE /"}) {
+        if (line.starts_with(method)) out.insert(line.substr(0, line.find('?')));
+      }
       if (line.starts_with("WS /")) out.insert("GET" + line.substr(2));
     }
   }
@@ -35,10 +38,12 @@ TEST(Endpoints, EveryRowHasAScenario) {
   for (const EndpointRow& row : endpoint_rows()) {
     std::string wanted = std::string(row.method) + " " + row.path;
     bool found = requests.contains(wanted);
-    if (wanted.ends_with("{tail}")) {
-      wanted.resize(wanted.size() - 6);
+    if (const size_t open = wanted.find('{'); open != std::string::npos) {
+      const std::string before = wanted.substr(0, open);
+      const std::string behind = wanted.substr(wanted.rfind('}') + 1);
       for (const std::string& request : requests) {
-        found = found || (request.starts_with(wanted) && request.size() > wanted.size());
+        found = found || (request.starts_with(before) && request.ends_with(behind) &&
+                          request.size() > before.size() + behind.size());
       }
     }
     EXPECT_TRUE(found) << "no scenario in tests/api for " << wanted;
@@ -55,7 +60,8 @@ TEST(Endpoints, RowsAreUniqueAndComplete) {
 }
 
 TEST(Endpoints, EveryRouteCanBeAnswered) {
-  Service service(Env::real());
+  SingleModel models;
+  Service service(Env::real(), models);
   const WebPack pack;
   for (const Route& route : make_routes(service, pack)) {
     EXPECT_TRUE(static_cast<bool>(route.handle) != static_cast<bool>(route.open_socket))
@@ -68,7 +74,35 @@ TEST(Endpoints, OnlyTheseAnswerWithoutAKey) {
   for (const EndpointRow& row : endpoint_rows()) {
     if (row.scope == Scope::kPublic) open.insert(row.path);
   }
-  EXPECT_EQ(open, (std::set<std::string>{"/", "/health", "/ready", "/version", "/openapi.json"}));
+  EXPECT_EQ(open, (std::set<std::string>{"/", "/health", "/ready", "/version", "/openapi.json",
+                                         "/docs", "/healthz", "/livez", "/readyz", "/api/version",
+                                         "/v2", "/v2/health/live", "/v2/health/ready"}));
+}
+
+TEST(Endpoints, EveryExampleIsKnownToItsShape) {
+  for (const EndpointRow& row : endpoint_rows()) {
+    if (row.shape == nullptr || !has_body(*row.shape)) continue;
+    auto example = parse_json(row.shape->example);
+    ASSERT_TRUE(example.ok()) << row.path;
+    ASSERT_TRUE(example.value().is_object()) << row.path;
+    const Checked problem = check_known(*row.shape, example.value().get_object());
+    EXPECT_FALSE(problem) << row.path << ": " << problem->message;
+    EXPECT_EQ(row.streams, !row.shape->event.empty()) << row.path;
+  }
+}
+
+/// Goal: the page works offline: it loads nothing and runs nothing.
+TEST(Endpoints, PageForPeopleLoadsNothing) {
+  const HttpReply page = docs_page();
+  for (const char* loader : {"<script", "<link", "<img", "@import", "url(", "src="}) {
+    EXPECT_EQ(page.body.find(loader), std::string::npos) << loader;
+  }
+  for (const EndpointRow& row : endpoint_rows()) {
+    EXPECT_NE(page.body.find(">" + std::string(row.path) + "<"), std::string::npos) << row.path;
+  }
+  const std::string* policy = find_header(page.headers, "Content-Security-Policy");
+  ASSERT_NE(policy, nullptr);
+  EXPECT_TRUE(policy->starts_with("default-src 'none'; style-src 'sha256-"));
 }
 
 TEST(Endpoints, DescriptionNamesEveryRow) {
@@ -80,8 +114,7 @@ TEST(Endpoints, DescriptionNamesEveryRow) {
     std::string path = row.path;
     if (path.ends_with("{tail}")) path = path.substr(0, path.size() - 6) + "{model}";
     ASSERT_TRUE(paths.contains(path)) << path;
-    EXPECT_TRUE(paths.at(path).get_object().contains(
-        std::string_view(row.method) == "GET" ? "get" : "post"));
+    EXPECT_TRUE(paths.at(path).get_object().contains(ascii_lower(row.method)));
   }
 }
 

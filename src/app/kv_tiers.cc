@@ -28,7 +28,7 @@ Result<std::string> digest_of(const GgufFile& file, const Settings& settings) {
 
 /// All that keys and values depend on besides the tokens. Another instruction set or another
 /// version may round differently, and then the same prompt would not get the same tokens.
-Result<std::string> fingerprint(const LoadedModel& loaded, const ServeOptions& options,
+Result<std::string> fingerprint(const LoadedModel& loaded, const ModelSettings& options,
                                 const Settings& settings) {
   TRY(const std::string digest, digest_of(*loaded.file, settings));
   const KvLayout layout = loaded.model->kv_layout();
@@ -40,7 +40,7 @@ Result<std::string> fingerprint(const LoadedModel& loaded, const ServeOptions& o
 
 }  // namespace
 
-Result<std::unique_ptr<TieredPages>> open_kv_tiers(const ServeOptions& options,
+Result<std::unique_ptr<TieredPages>> open_kv_tiers(const ModelSettings& options,
                                                    const LoadedModel& loaded,
                                                    const Settings& settings) {
   TieredPagesOptions tiers;

@@ -10,7 +10,7 @@ namespace hadal {
 
 /// Null when the options ask for none. An error for sizes that cannot be; a disk that cannot be
 /// used is told of in the log and does without.
-Result<std::unique_ptr<TieredPages>> open_kv_tiers(const ServeOptions& options,
+Result<std::unique_ptr<TieredPages>> open_kv_tiers(const ModelSettings& options,
                                                    const LoadedModel& loaded,
                                                    const Settings& settings);
 

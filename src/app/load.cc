@@ -97,6 +97,16 @@ Status read_kinds(const GgufFile& file, std::vector<uint8_t>& out) {
   return {};
 }
 
+/// An array of bytes, of either sign.
+Status read_charsmap(const GgufFile& file, std::string& out) {
+  TRY(const GgufValue* value, find_array(file, "precompiled_charsmap"));
+  if (value == nullptr) return {};
+  TRY(const std::vector<int64_t> bytes, value->as_ints());
+  out.reserve(bytes.size());
+  for (const int64_t byte : bytes) out.push_back(static_cast<char>(byte & 0xFF));
+  return {};
+}
+
 /// The file's stem without the part number of a split ("-00001-of-00003"), or what a directory of
 /// safetensors is called.
 std::string model_name(const GgufFile& file, const std::filesystem::path& path) {
@@ -157,9 +167,14 @@ Result<VocabSpec> vocab_from_gguf(const GgufFile& file) {
     TRY(spec.scores, scores->as_floats());
   }
   TRY_STATUS(read_kinds(file, spec.kinds));
+  TRY_STATUS(read_charsmap(file, spec.charsmap));
   TRY_STATUS(read_special_ids(file, spec));
   TRY_STATUS(read_flags(file, spec));
   return spec;
+}
+
+std::string model_name_of(const GgufFile& file, const std::filesystem::path& path) {
+  return is_embedded_model(path) ? std::string(kEmbeddedModel) : model_name(file, path);
 }
 
 namespace {
@@ -169,7 +184,7 @@ Result<LoadedText> open_file(const std::filesystem::path& path) {
   LoadedText out;
   TRY(GgufFile file, open_model_file(path));
   out.file = std::make_unique<GgufFile>(std::move(file));
-  out.name = is_embedded_model(path) ? std::string(kEmbeddedModel) : model_name(*out.file, path);
+  out.name = model_name_of(*out.file, path);
   return out;
 }
 

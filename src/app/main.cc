@@ -25,6 +25,7 @@ extern const Subcommand kCacheCommand;
 extern const Subcommand kTokenizeCommand;
 extern const Subcommand kDetokenizeCommand;
 extern const Subcommand kTemplateCommand;
+extern const Subcommand kEmbedCommand;
 extern const Subcommand kLogitsCommand;
 extern const Subcommand kEvalCommand;
 extern const Subcommand kQuantizeCommand;
@@ -35,10 +36,10 @@ extern const Subcommand kBenchCommand;
 namespace {
 
 constexpr std::array kCommands = {
-    &kServeCommand,    &kChatCommand,   &kRunCommand,   &kPullCommand,     &kListCommand,
-    &kShowCommand,     &kRmCommand,     &kCacheCommand, &kTokenizeCommand, &kDetokenizeCommand,
-    &kTemplateCommand, &kLogitsCommand, &kEvalCommand,  &kBenchCommand,    &kConvertCommand,
-    &kQuantizeCommand, &kImatrixCommand};
+    &kServeCommand,    &kChatCommand,    &kRunCommand,   &kPullCommand,     &kListCommand,
+    &kShowCommand,     &kRmCommand,      &kCacheCommand, &kTokenizeCommand, &kDetokenizeCommand,
+    &kTemplateCommand, &kLogitsCommand,  &kEvalCommand,  &kBenchCommand,    &kConvertCommand,
+    &kQuantizeCommand, &kImatrixCommand, &kEmbedCommand};
 
 constexpr const char* kExamples =
     "Examples:\n"

@@ -13,15 +13,13 @@
 
 namespace hadal {
 
-struct ServeOptions {
-  std::string model;
-  std::string host = "127.0.0.1";
-  int port = 8000;
-  std::string codec;  ///< how prompts are written and answers read; empty: as the model asks
-  std::string alias;  ///< name that clients see; default: the model's own
-  int threads = 0;    ///< 0: the cores at hand
-  int64_t ctx = 0;    ///< 0: what the model was trained on, at most 8192
-  int parallel = 8;   ///< requests answered at once
+/// How one model is loaded and served.
+struct ModelSettings {
+  std::string codec;               ///< how prompts are written and answers read; empty: as it asks
+  std::vector<std::string> alias;  ///< names that clients see, the first before all; also its own
+  int threads = 0;                 ///< 0: the cores at hand
+  int64_t ctx = 0;                 ///< 0: what the model was trained on, at most 8192
+  int parallel = 8;                ///< requests answered at once
   int step_tokens = 512;
   int max_queue = 256;
   int64_t queue_wait = 120;     ///< seconds; 0: for ever
@@ -35,10 +33,38 @@ struct ServeOptions {
   int64_t kv_cache_ram_seconds = 0;  ///< 0: no limit
   int64_t kv_cache_disk_seconds = 0;
   SpeculationOptions speculation;
+  bool int8 = false;              ///< an encoder's matrices are rounded to 8 bits
+  std::string keep_alive = "-1";  ///< how long it stays loaded unused, see parse_keep_alive()
+  bool preload = false;           ///< loaded from the start
+};
+
+/// A model by name or path, and its settings.
+struct ListedModel {
+  std::string model;
+  ModelSettings settings;
+};
+
+/// The settings are those of all models that have none of their own.
+struct ServeOptions : ModelSettings {
+  std::vector<std::string> model;   ///< the first is the default one
+  std::vector<ListedModel> models;  ///< of the file
+  std::vector<std::string> map;     ///< PATTERN=MODEL
+  bool allow_store = false;         ///< requests may name models of the store
+  std::string model_memory;         ///< a size; empty: what the machine has, within reason
+  int64_t load_wait = 300;          ///< seconds
+  std::string host = "127.0.0.1";
+  int port = 8000;
   std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;
+  bool strict_params = false;  ///< unknown members of a request are an error
   std::string config;
+
+  /// The models that are to be served, the default one first and loaded from the start. Room
+  /// beside the pool (kv_cache_*) is the default one's unless a model asks for its own.
+  std::vector<ListedModel> served() const;
+  /// What a further model begins with.
+  ModelSettings own_settings() const;
 };
 
 /// Nothing for a name that is no level.

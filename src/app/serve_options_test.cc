@@ -32,7 +32,7 @@ TEST(ServeOptions, FileSetsAndCommandLineWins) {
       "kv-cache-dir: /cache/kv\nkv-cache-ram-seconds: 600\nkv-cache-disk-seconds: 86400\n",
       {"9001", "--port"});
   EXPECT_EQ(parsed.error, "");
-  EXPECT_EQ(parsed.options.model, "m.gguf");
+  EXPECT_EQ(parsed.options.model, std::vector<std::string>{"m.gguf"});
   EXPECT_EQ(parsed.options.port, 9001);
   EXPECT_EQ(parsed.options.allow_host, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(parsed.options.kv_type, "q8_0");
@@ -72,11 +72,64 @@ TEST(ServeOptions, MistakesAreNamed) {
                            "- port\n",
                            "just text\n",
                            "model: {a: b}\n",
+                           "models: 5\n",
+                           "models: [[a]]\n",
+                           "models: [{ctx: 512}]\n",
+                           "models: [{model: a, cxt: 512}]\n",
+                           "models: [{model: a, port: 80}]\n",
+                           "models: [{model: a, ctx: 1}]\n",
+                           "models: [{model: a, preload: maybe}]\n",
+                           "models: [{model: a, keep-alive: soon}]\n",
+                           "aliases: [a]\n",
+                           "aliases: {a: [b]}\n",
+                           "keep-alive: 5 parsecs\n",
+                           "model-memory: much\n",
+                           "load-wait: -1\n",
+                           "allow-store: perhaps\n",
                            "a: [\n",
                            "? [x]\n: 1\n"}) {
     const std::string error = apply(text).error;
     EXPECT_NE(error.find("serve.yaml"), std::string::npos) << text << error;
   }
+}
+
+TEST(ServeOptions, ModelsHaveSettingsOfTheirOwn) {
+  // Goal: a model's keys are its own, what it leaves out is the whole file's, wherever that stands.
+  const Parsed parsed = apply(
+      "models:\n  - big\n  - {model: small, alias: [s, t], ctx: 64, keep-alive: 5m, kv-cache-ram: "
+      "1GiB}\nctx: 256\nparallel: 3\nkv-cache-ram: 2GiB\naliases: {claude-*: big, gpt: s}\n"
+      "keep-alive: -1\nallow-store: true\n");
+  ASSERT_EQ(parsed.error, "");
+  const std::vector<ListedModel> served = parsed.options.served();
+  ASSERT_EQ(served.size(), 2u);
+  EXPECT_EQ(served[0].model, "big");
+  EXPECT_EQ(served[0].settings.ctx, 256);
+  EXPECT_EQ(served[0].settings.keep_alive, "-1");
+  EXPECT_EQ(served[0].settings.kv_cache_ram, "2GiB");
+  EXPECT_TRUE(served[0].settings.preload);
+  EXPECT_EQ(served[1].model, "small");
+  EXPECT_EQ(served[1].settings.alias, (std::vector<std::string>{"s", "t"}));
+  EXPECT_EQ(served[1].settings.ctx, 64);
+  EXPECT_EQ(served[1].settings.parallel, 3);
+  EXPECT_EQ(served[1].settings.keep_alive, "5m");
+  EXPECT_EQ(served[1].settings.kv_cache_ram, "1GiB");
+  EXPECT_FALSE(served[1].settings.preload);
+  EXPECT_EQ(parsed.options.map, (std::vector<std::string>{"claude-*=big", "gpt=s"}));
+  EXPECT_TRUE(parsed.options.allow_store);
+}
+
+TEST(ServeOptions, ModelsOfTheCommandLine) {
+  // Goal: several --model; the first has the names and the tiers of the command line.
+  const Parsed parsed =
+      apply("", {"1GiB", "--kv-cache-ram", "x", "--alias", "b", "--model", "a", "--model"});
+  const std::vector<ListedModel> served = parsed.options.served();
+  ASSERT_EQ(served.size(), 2u);
+  EXPECT_EQ(served[0].model, "a");
+  EXPECT_EQ(served[0].settings.alias, std::vector<std::string>{"x"});
+  EXPECT_EQ(served[0].settings.kv_cache_ram, "1GiB");
+  EXPECT_EQ(served[1].model, "b");
+  EXPECT_TRUE(served[1].settings.alias.empty());
+  EXPECT_EQ(served[1].settings.kv_cache_ram, "");
 }
 
 }  // namespace

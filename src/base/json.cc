@@ -153,6 +153,15 @@ void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
 }
 
+void append_json_float(std::string& out, float number) {
+  if (!std::isfinite(number) || number == 0)
+    return append_json_number(out, static_cast<double>(number));
+  char buffer[32];
+  auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), number);
+  CHECK(error == std::errc{});
+  out.append(buffer, end);
+}
+
 void append_json_number(std::string& out, double number) {
   if (!std::isfinite(number)) {
     out += "null";

@@ -24,6 +24,9 @@ std::string to_json(const json::value& value);
 /// Appends `text` with quotes and escapes as JSON wants them. Invalid UTF-8 becomes U+FFFD.
 void append_json_string(std::string& out, std::string_view text);
 
+/// The same for a float: the shortest form that reads back as that float.
+void append_json_float(std::string& out, float number);
+
 /// Appends the shortest form of `number` that reads back equal (NaN and infinities: null).
 void append_json_number(std::string& out, double number);
 

@@ -34,7 +34,11 @@ inline constexpr int64_t kModelWidth = 1024 * 1024;
 // Text.
 inline constexpr size_t kVocabTokens = 4 * 1024 * 1024;
 inline constexpr size_t kTokenBytes = 64 * kKiB;
-inline constexpr size_t kSpecialTokenBytes = 512;  // longer ones are never found in text
+inline constexpr size_t kCharsmapBytes = 4 * kMiB;
+inline constexpr size_t kCharsmapEntryBytes = 256;       // longer replacements are left out
+inline constexpr size_t kUnigramPieceBytes = 512;        // longer ones are never found in text
+inline constexpr size_t kUnigramWordBytes = 256 * kKiB;  // of text that is cut as a whole
+inline constexpr size_t kSpecialTokenBytes = 512;        // longer ones are never found in text
 inline constexpr size_t kTemplateSourceBytes = kMiB;
 inline constexpr size_t kTemplateOutputBytes = 32 * kMiB;
 inline constexpr size_t kTemplateSteps = 600'000;      // below 100 ms on a slow core
@@ -49,6 +53,25 @@ inline constexpr int kTemplateValueDepth = 160;  // lists in lists; above kJsonD
 inline constexpr size_t kTemplateMemoryBytes = 512 * kMiB;  // live values of one render
 inline constexpr size_t kTemplateRange = 100'000;           // as jinja2's sandbox
 inline constexpr int64_t kTemplateWidth = 100'000;          // of one padded field or indent
+
+// Grammars of structured output.
+inline constexpr size_t kGrammarTextBytes = kMiB;     // of one regular expression or GBNF text
+inline constexpr size_t kGrammarNodes = 256 * 1024;   // of one grammar
+inline constexpr int kGrammarDepth = 64;              // nesting of a schema, a group, a rule's text
+inline constexpr int kGrammarJsonDepth = 32;          // nesting of a JSON value without a schema
+inline constexpr uint32_t kGrammarRepeat = 100'000;   // bounds of a repetition
+inline constexpr size_t kGrammarChoices = 16 * 1024;  // texts of a list or an enum
+inline constexpr size_t kGrammarChoiceBytes = 64 * kKiB;  // of these texts together
+inline constexpr size_t kGrammarMarkers = 64;             // of one stretch of free text
+inline constexpr size_t kGrammarMarkerBytes = 256;        // of one of them
+inline constexpr size_t kGrammarNfaStates = 64 * 1024;    // of one lexeme
+inline constexpr size_t kGrammarDfaStates = 16 * 1024;    // of one lexeme
+inline constexpr size_t kGrammarDfaWork = 8'000'000;      // steps to make a grammar's automata
+inline constexpr size_t kGrammarHeads = 2048;             // readings of one text kept side by side
+inline constexpr size_t kGrammarProperties = 1500;        // of one object; each may be a reading
+inline constexpr size_t kGrammarStacks = 256 * 1024;      // stack cells of one grammar's matchers
+inline constexpr size_t kGrammarCacheBytes = 8 * kMiB;    // masks of one grammar
+inline constexpr size_t kLexemeCacheBytes = 64 * kMiB;    // automata and masks of one vocabulary
 
 // Standard input and files of text that commands read.
 inline constexpr size_t kTextInputBytes = 1024 * kMiB;
@@ -67,23 +90,33 @@ inline constexpr size_t kConnections = 1024;
 // Requests.
 inline constexpr int kMessages = 16384;
 inline constexpr int kChoices = 16;
-inline constexpr int kPrompts = 256;  // of one completions request, times n
+inline constexpr size_t kEmbeddingInputs = 2048;           // texts or documents of one request
+inline constexpr size_t kEmbeddingQueueTokens = 4 * kMiB;  // of all requests that wait
+inline constexpr int kPrompts = 256;                       // of one completions request, times n
 inline constexpr int kStopStrings = 16;
 inline constexpr size_t kStopStringBytes = 256;
 inline constexpr size_t kCacheSaltBytes = 256;
+inline constexpr size_t kUserIdBytes = 512;    // as DeepSeek has it
 inline constexpr size_t kStopTokenIds = 1024;  // of a request
 inline constexpr size_t kStopIds = 2048;       // with the vocabulary's own ends
 inline constexpr int kLogitBiasEntries = 1024;
 inline constexpr int kTopLogprobs = 20;
 inline constexpr int kQueuedRequests = 4096;             // most that may be configured
 inline constexpr int64_t kQueueMicros = 86'400'000'000;  // longest wait to ask for: a day
-inline constexpr size_t kTenantBytes = 256;
+inline constexpr size_t kTenantBytes = 1024;             // salt and user
 inline constexpr int kStreamTokens = 1 << 20;
 inline constexpr size_t kToolCallBytes = 4 * kMiB;  // of one call that a model makes
+inline constexpr uint32_t kCallsPerAnswer = 16;     // where they are kept to their schemas
+inline constexpr size_t kGrammarsKept = 64;         // compiled ones of one model
 inline constexpr size_t kToolNameBytes = 256;
 inline constexpr int kToolCalls = 1024;                 // of one answer
 inline constexpr size_t kSampledTurnBytes = 64 * kMiB;  // kept to be put into later prompts
-inline constexpr int kDraftTokens = 16;                 // guesses that one step checks for a row
+inline constexpr size_t kStoredResponses = 4096;        // of the Responses API, in memory
+inline constexpr size_t kStoredResponseBytes = 128 * kMiB;
+inline constexpr int64_t kStoredResponseMicros = 86'400'000'000;  // a day
+inline constexpr int kResponseChain = 1024;      // answers that build on each other
+inline constexpr size_t kResponseMetadata = 16;  // pairs, as OpenAI has it
+inline constexpr int kDraftTokens = 16;          // guesses that one step checks for a row
 
 // Pages of keys and values beside the pool.
 inline constexpr int64_t kKvPageTokensMax = 4096;         // of one page

@@ -17,6 +17,7 @@ namespace hadal {
 /// acceptance is measured for each kind on its own.
 struct Draft {
   static constexpr int kKinds = 4;
+  static constexpr int kForced = kKinds;  ///< by the row's filter, not by a drafter
   std::array<TokenId, limits::kDraftTokens> ids = {};
   int64_t count = 0;
   int kind = 0;

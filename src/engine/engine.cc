@@ -45,6 +45,10 @@ Result<RequestId> Engine::submit(GenerateRequest request, std::unique_ptr<TokenS
   return state_->loop.submit(std::move(request), std::move(sink));
 }
 
+Status Engine::between_steps(std::function<void()> task) {
+  return state_->loop.inbox().push_task(std::move(task));
+}
+
 void Engine::cancel(RequestId id) {
   state_->loop.inbox().cancel(id);
 }
@@ -68,7 +72,10 @@ void Engine::stop() {
 }
 
 EngineStats Engine::stats() const {
-  return state_->loop.inbox().stats(state_->env.now_micros());
+  EngineStats out = state_->loop.inbox().stats(state_->env.now_micros());
+  out.rows_max = options().max_batch;
+  out.queue_max = options().max_queue;
+  return out;
 }
 
 const EngineOptions& Engine::options() const {

@@ -7,6 +7,7 @@
 ///   TRY(RequestId id, engine.submit(std::move(request), std::move(sink)));
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -104,6 +105,8 @@ struct GenerateRequest {
   std::string tenant = {};
   Priority priority = Priority::kNormal;
   int64_t max_queue_micros = 0;  ///< as EngineOptions::max_queue_micros; 0: that one
+  /// Which tokens may be sampled (structured output); none: all. With one min_tokens is ignored.
+  FilterSlot filter = {};
 };
 
 /// Pages of keys and values. Totals since start where unsigned.
@@ -123,6 +126,8 @@ struct KvStats {
 struct EngineStats {
   int running = 0;
   int waiting = 0;
+  int rows_max = 0;                                    ///< requests that run at once, at most
+  int queue_max = 0;                                   ///< requests that wait, at most
   std::array<int, kPriorities> waiting_by_class = {};  ///< as asked for, whatever they rose to
   int64_t queue_wait_micros = 0;  ///< what a request submitted now would wait (estimate)
   uint64_t requests = 0;          ///< accepted by submit
@@ -161,6 +166,10 @@ class Engine {
   Result<RequestId> submit(GenerateRequest request, std::unique_ptr<TokenSink> sink);
   /// The row leaves the batch at the next step; its sink gets kCancelled. Unknown ids are ignored.
   void cancel(RequestId id);
+  /// Runs `task` on the engine's thread between two steps, one task per step: for other work with
+  /// the model, which nobody else may use meanwhile. What was accepted runs, also when the engine
+  /// stops. kUnavailable after drain() or stop().
+  Status between_steps(std::function<void()> task);
   /// Refuses new requests from now on and waits until accepted ones are done or `timeout_micros`
   /// passed. Then what still waits for its turn ends with kExpired, and what runs goes on. Called
   /// by a sink it does not wait.

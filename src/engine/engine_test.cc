@@ -3,8 +3,10 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <deque>
+#include <future>
 #include <thread>
 
 #include "engine/testing/harness.h"
@@ -651,6 +653,43 @@ TEST(EngineOptions, UnusableOnesAreRaised) {
   Received got;
   ASSERT_TRUE(engine.submit(make_request(1, 9, 0), sink(got)).ok());
   EXPECT_EQ(got.wait_finish().completion_tokens, 1);
+}
+
+// Other work with the model: on the engine's thread, between steps, also while requests run or none
+// is there; what was accepted runs when the engine stops, and nothing is accepted afterwards.
+TEST(Engine, WorkBetweenSteps) {
+  GatedModel gated;
+  VirtualEnv env;
+  std::atomic<int> in_pass{0};
+  gated.model.hook = [&](const Batch&) {
+    ++in_pass;
+    gated.gate.pass();
+    --in_pass;
+    return Status();
+  };
+  std::vector<int> ran;
+  Received got;
+  {
+    Engine engine(gated.model, kSmall, env);
+    std::promise<void> idle;
+    ASSERT_TRUE(engine.between_steps([&] { idle.set_value(); }).ok());
+    idle.get_future().wait();
+    ASSERT_TRUE(engine.submit(make_request(4, 8, 0), sink(got)).ok());
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(engine
+                      .between_steps([&, i] {
+                        EXPECT_EQ(in_pass, 0);
+                        ran.push_back(i);
+                      })
+                      .ok());
+    }
+    gated.gate.open();
+    EXPECT_EQ(got.wait_finish().completion_tokens, 8);
+    ASSERT_TRUE(engine.between_steps([&] { ran.push_back(3); }).ok());
+    engine.stop();
+    EXPECT_FALSE(engine.between_steps([&] { ran.push_back(4); }).ok());
+  }
+  EXPECT_EQ(ran, (std::vector<int>{0, 1, 2, 3}));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "engine/token_filter.h"
 
 namespace hadal {
 
@@ -65,21 +66,29 @@ struct Sampled {
 class Sampler {
  public:
   /// REQUIRES: validate(params) succeeded. `fallback_seed` is used when params has no seed.
-  Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed);
+  /// `filter` goes along with every choice.
+  Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed,
+          FilterSlot filter = {});
 
   /// Chooses the next id and counts it. Modifies `logits` in place (n_vocab values). Ids in
-  /// `masked` cannot be chosen; a mask beats a bias. kInternal for a row with NaN or where nothing
-  /// may be chosen, in which case the state is unchanged. -inf means banned; +inf takes all
+  /// `masked`, or outside the filter, cannot be chosen; both beat a bias. With a filter `masked` is
+  /// ignored: what a structure ends with must be sayable. kInternal for a row with NaN or where
+  /// nothing may be chosen, in which case the state is unchanged. -inf means banned; +inf takes all
   /// probability.
   Result<Sampled> sample(std::span<float> logits, std::span<const TokenId> masked);
   /// Another sampler in the same state, with the same draws to come.
   Sampler fork() const;
   /// The log-probabilities of a choice made elsewhere; the state stays as it is.
   Result<Sampled> score(std::span<float> logits, TokenId id);
+  /// The filter's sure guesses; none without one.
+  void forced(int64_t most, std::vector<TokenId>& out) const;
+  bool filtered() const { return static_cast<bool>(filter_); }
 
  private:
   Sampler() = default;
-  void adjust(std::span<float> logits, std::span<const TokenId> masked);
+  /// Whether the row may have changed.
+  bool adjust(std::span<float> logits, std::span<const TokenId> masked);
+  bool apply_filter(std::span<float> logits);
   void apply_bias(std::span<float> logits);
   void apply_penalties(std::span<float> logits);
   void set_logit(std::span<float> logits, TokenId id, float value);
@@ -96,6 +105,7 @@ class Sampler {
   void count(TokenId id);
 
   SamplingParams params_;
+  FilterSlot filter_;
   std::vector<std::pair<TokenId, int32_t>> output_counts_;  ///< sorted by id
   std::vector<TokenId> prompt_ids_;                         ///< sorted, unique; kept for repetition
   uint64_t random_state_ = 0;

@@ -17,6 +17,24 @@ void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, 
   }
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, int64_t rows,
+                int64_t n, float* out) {
+  const cpu::Ops* ops = current_ops();
+  for (int64_t r = 0; r < rows; ++r) {
+    if (ops == nullptr) {
+      reference::layer_norm_row(x + r * n, weight, bias, eps, n, out + r * n);
+    } else {
+      ops->layer_norm(x + r * n, weight, bias, eps, n, out + r * n);
+    }
+  }
+}
+
+void gelu_in_place(float* x, int64_t n) {
+  const cpu::Ops* ops = current_ops();
+  if (ops == nullptr) return reference::gelu_in_place(x, n);
+  ops->gelu(x, n);
+}
+
 void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   const cpu::Ops* ops = current_ops();
   if (ops == nullptr) return reference::silu_mul(gate, up, n, out);

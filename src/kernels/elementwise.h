@@ -9,6 +9,14 @@ namespace hadal {
 void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows,
               int64_t n, float* out, int64_t out_stride);
 
+/// out[r,i] = weight[i] * (x[r,i] - mean(x[r])) / sqrt(variance(x[r]) + eps) + bias[i], for `rows`
+/// rows of `n` that lie one after the other (1607.06450). out may be x.
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, int64_t rows,
+                int64_t n, float* out);
+
+/// x[i] = x[i] / 2 * (1 + erf(x[i] / sqrt(2))) (1606.08415, the exact form), within 5e-7.
+void gelu_in_place(float* x, int64_t n);
+
 /// out[i] = silu(gate[i]) * up[i], silu(z) = z / (1 + e^-z) (2002.05202). out may be gate or up.
 void silu_mul(const float* gate, const float* up, int64_t n, float* out);
 

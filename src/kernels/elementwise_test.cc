@@ -77,6 +77,62 @@ TEST(Elementwise, SiluMul) {
   });
 }
 
+// Goal: layer_norm is within a few roundings of the reference at any length, also in place and with
+// a mean far from 0.
+TEST(Elementwise, LayerNorm) {
+  on_each_isa([] {
+    for (const int64_t n : kLengths) {
+      std::vector<float> x = random_values(3 * n, 1, 3.0f);
+      for (float& value : x) value += 5.0f;
+      const std::vector<float> w = random_values(n, 2, 1.0f);
+      const std::vector<float> b = random_values(n, 3, 1.0f);
+      std::vector<float> got(x.size());
+      layer_norm(x.data(), w.data(), b.data(), 1e-5f, 3, n, got.data());
+      std::vector<float> want(static_cast<size_t>(n));
+      for (int64_t r = 0; r < 3; ++r) {
+        reference::layer_norm_row(x.data() + r * n, w.data(), b.data(), 1e-5f, n, want.data());
+        for (int64_t i = 0; i < n; ++i) {
+          const auto at = static_cast<size_t>(r * n + i);
+          // A value of about 15 is off by 2^-21 before it is divided by a deviation of about 3.
+          const float scale = n < 4 ? 1e-3f : 1e-5f;
+          ASSERT_NEAR(got[at], want[static_cast<size_t>(i)],
+                      scale * (1 + std::abs(w[static_cast<size_t>(i)])))
+              << n;
+        }
+      }
+      layer_norm(x.data(), w.data(), b.data(), 1e-5f, 3, n, x.data());
+      ASSERT_EQ(x, got);
+    }
+  });
+}
+
+// Goal: gelu is within 5e-7 of the exact function everywhere; infinities and NaN give what the
+// formula gives.
+TEST(Elementwise, Gelu) {
+  on_each_isa([] {
+    for (const int64_t n : kLengths) {
+      std::vector<float> got = random_values(n, 5, 3.0f);
+      std::vector<float> want = got;
+      reference::gelu_in_place(want.data(), n);
+      gelu_in_place(got.data(), n);
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_NEAR(got[i], want[i], 5e-7 + std::abs(want[i]) * 2e-7) << i;
+      }
+    }
+    const float inf = std::numeric_limits<float>::infinity();
+    std::vector<float> x = {1e30f, -1e30f, inf, std::nanf(""), 0.0f, -20.0f, 20.0f, -3.0f};
+    gelu_in_place(x.data(), static_cast<int64_t>(x.size()));
+    EXPECT_EQ(x[0], 1e30f);
+    EXPECT_EQ(x[1], 0.0f);
+    EXPECT_EQ(x[2], inf);
+    EXPECT_TRUE(std::isnan(x[3]));
+    EXPECT_EQ(x[4], 0.0f);
+    EXPECT_EQ(x[5], 0.0f);
+    EXPECT_EQ(x[6], 20.0f);
+    EXPECT_NEAR(x[7], -0.00404969409, 5e-7);
+  });
+}
+
 // Goal: add and arg_max are exact; the lowest index wins a tie.
 TEST(Elementwise, AddAndArgMax) {
   on_each_isa([] {

@@ -24,6 +24,11 @@ Result<const Architecture*> find_architecture(const GgufFile& file) {
     if (architecture.name == *name) return &architecture;
     known += (known.empty() ? "" : ", ") + std::string(architecture.name);
   }
+  if (*name == "bert") {
+    return Error{Code::kUnsupported,
+                 "architecture \"bert\" is an encoder: it gives vectors and has no next token",
+                 "`hadal embed` and `hadal serve` take it"};
+  }
   return Error{Code::kUnsupported, fmt::format("architecture \"{}\" is not supported", *name),
                "supported: " + known};
 }

@@ -98,6 +98,9 @@ class Model : public ForwardModel {
   /// Errors as load(), but for what only the weights themselves show.
   static Result<std::vector<UnpackedPart>> unpacked_parts(const GgufFile& file, ThreadPool& pool);
   virtual const ModelConfig& config() const = 0;
+  /// As forward(), but the rows that want logits get what the head reads instead: d_model floats
+  /// each, after the final norm.
+  virtual Status states(const Batch& batch, KvPool& kv, std::span<float> out) = 0;
   /// The matrices in packed form, for an image of them; they live as long as the model. Empty where
   /// the instruction set reads the file's own form.
   virtual std::span<const PackedPart> packed_parts() const = 0;

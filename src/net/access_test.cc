@@ -61,11 +61,39 @@ TEST(Router, FindsExactPathsOnly) {
 
 TEST(Router, TailIsDecoded) {
   const Router router = two_paths();
-  EXPECT_EQ(router.find("GET", "/m/deepseek-ai%2Fr1").tail, "deepseek-ai/r1");
-  EXPECT_EQ(router.find("GET", "/m/deepseek-ai/r1").tail, "deepseek-ai/r1");
+  const std::vector<std::string> name = {"deepseek-ai/r1"};
+  EXPECT_EQ(router.find("GET", "/m/deepseek-ai%2Fr1").values, name);
+  EXPECT_EQ(router.find("GET", "/m/deepseek-ai/r1").values, name);
   EXPECT_FALSE(router.find("GET", "/m/%zz").path_exists);
   EXPECT_FALSE(router.find("GET", "/m/%00").path_exists);
   EXPECT_FALSE(router.find("GET", "/m/%4").path_exists);
+}
+
+// Goal: braces inside a path stand for exactly one segment each, and rows that share a path with
+// other methods are told apart.
+TEST(Router, SegmentsInTheMiddle) {
+  std::vector<Route> routes(5);
+  const char* const paths[] = {"/r/fixed", "/r/{id}", "/r/{id}", "/r/{id}/cancel",
+                               "/v/{model}/of/{tail}"};
+  const char* const methods[] = {"POST", "GET", "DELETE", "POST", "GET"};
+  for (size_t i = 0; i < routes.size(); ++i) {
+    routes[i].path = paths[i];
+    routes[i].method = methods[i];
+  }
+  const Router router(std::move(routes));
+  using Values = std::vector<std::string>;
+  EXPECT_EQ(router.find("GET", "/r/a%20b").values, Values{"a b"});
+  EXPECT_EQ(router.find("POST", "/r/x/cancel").values, Values{"x"});
+  EXPECT_EQ(router.find("GET", "/v/m/of/a/b").values, (Values{"m", "a/b"}));
+  EXPECT_EQ(router.find("DELETE", "/r/x").route->method, "DELETE");
+  EXPECT_EQ(router.find("POST", "/r/fixed").route->path, "/r/fixed");
+  EXPECT_TRUE(router.find("POST", "/r/fixed").values.empty());
+  EXPECT_EQ(router.find("POST", "/r/x").route, nullptr);
+  EXPECT_EQ(router.find("POST", "/r/x").allow, "GET, HEAD, DELETE, OPTIONS");
+  for (const char* path : {"/r", "/r/", "/r//cancel", "/r/x/", "/r/x/cancel/", "/r/x/y", "/v//of/a",
+                           "/v/m/of/", "/r/%zz", "/r/{id}/Cancel"}) {
+    EXPECT_FALSE(router.find("POST", path).path_exists) << path;
+  }
 }
 
 }  // namespace

@@ -26,6 +26,9 @@ class PeerState {
   /// The client went away (or the server stops) before the answer was complete. Called at most
   /// once, just before destruction.
   virtual void on_gone() {}
+  /// HTTP: nothing was sent for keep_alive_micros. True: this answer has its own sign of life;
+  /// false: an event stream gets a comment.
+  virtual bool on_quiet(Exchange& exchange);
   /// WebSocket only: one text message.
   virtual void on_message(Exchange& exchange, std::string text);
   /// WebSocket only: an answer is being made; a server that goes down waits for it.
@@ -36,6 +39,8 @@ class PeerState {
 class Exchange {
  public:
   virtual ~Exchange() = default;
+  /// In a stream that was begun before the answer was known, to show life, it becomes the last
+  /// event, and an error cuts the stream off.
   virtual void reply(HttpReply reply) = 0;
   virtual void start_stream(StreamHead head) = 0;
   /// HTTP: the next part of a started stream. WebSocket: one text message.
@@ -51,6 +56,9 @@ class Exchange {
     (void)prompt;
     (void)completion;
   }
+  /// HTTP: calls `observer` with the whole answer just before it is sent. Destroyed uncalled when
+  /// there is none: the answer is a stream, or its client went away.
+  virtual void observe_reply(UniqueFunction<void(const HttpReply&)> observer) { (void)observer; }
   virtual void attach(std::unique_ptr<PeerState> state) = 0;
   /// Null when nothing is attached.
   virtual PeerState* state() = 0;

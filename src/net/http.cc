@@ -54,6 +54,8 @@ std::string_view status_text(int status) {
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 409:
+      return "Conflict";
     case 413:
       return "Content Too Large";
     case 414:
@@ -62,6 +64,8 @@ std::string_view status_text(int status) {
       return "Unsupported Media Type";
     case 421:
       return "Misdirected Request";
+    case 422:
+      return "Unprocessable Content";
     case 426:
       return "Upgrade Required";
     case 429:
@@ -76,11 +80,31 @@ std::string_view status_text(int status) {
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
+    case 529:
+      return "Overloaded";
     case 507:
       return "Insufficient Storage";
     default:
       return "Status";
   }
+}
+
+bool well_formed_traceparent(std::string_view text) {
+  constexpr std::string_view kForm = "00-00000000000000000000000000000000-0000000000000000-00";
+  // Versions after the first may be longer.
+  if (text.size() < kForm.size() || text.size() > 256) return false;
+  if (text.size() > kForm.size() && (text.starts_with("00") || text[kForm.size()] != '-')) {
+    return false;
+  }
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    const bool letter = text[i] >= 'a' && text[i] <= 'f';
+    if (kForm[i] == '-' ? text[i] != '-' : !digit && !letter) return false;
+  }
+  const std::string_view trace = text.substr(3, 32);
+  const std::string_view parent = text.substr(36, 16);
+  return !text.starts_with("ff") && trace.find_first_not_of('0') != std::string_view::npos &&
+         parent.find_first_not_of('0') != std::string_view::npos;
 }
 
 bool percent_decode(std::string_view text, std::string& out) {

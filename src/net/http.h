@@ -16,9 +16,11 @@ const std::string* find_header(const HeaderList& headers, std::string_view name)
 /// One request, read completely. Every byte comes from outside.
 struct HttpRequest {
   std::string method;
-  std::string path;       ///< target up to '?', as sent: never decoded before routing
-  std::string query;      ///< after '?'
-  std::string path_tail;  ///< what {tail} of the route matched, percent-decoded
+  std::string path;   ///< target up to '?', as sent: never decoded before routing
+  std::string query;  ///< after '?'
+  /// What the braces of the route matched, in their order, percent-decoded.
+  std::vector<std::string> path_values;
+  std::string path_tail;  ///< the last of them
   HeaderList headers;
   std::string body;
   std::string request_id;  ///< the caller's x-request-id if it is well formed, else ours
@@ -46,6 +48,10 @@ std::string_view status_text(int status);
 
 /// `text` with %XX decoded. Malformed escapes and NUL give nothing back but false.
 bool percent_decode(std::string_view text, std::string& out);
+
+/// Whether this is a trace context header of W3C: version, trace, parent and flags in lower-case
+/// hex.
+bool well_formed_traceparent(std::string_view text);
 
 /// Lower-case copy of ASCII letters.
 std::string ascii_lower(std::string_view text);

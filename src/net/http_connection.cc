@@ -9,6 +9,7 @@
 // has to be cancelled between requests.
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "base/env.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ namespace http = boost::beast::http;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr size_t kReadBytes = 16 * limits::kKiB;
+constexpr size_t kBatchBytes = 64 * limits::kKiB;  // sent at once, even amid a batch
 constexpr int64_t kLingerMicros = 2'000'000;
 constexpr std::string_view kRequestIdCharacters =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
@@ -95,6 +97,9 @@ class HttpConnection final : public Connection {
   void write(std::string bytes) override;
   void finish() override;
   void abort_stream() override;
+  void observe_reply(UniqueFunction<void(const HttpReply&)> observer) override {
+    if (phase_ == Phase::kAnswering && !streaming_) observer_ = std::move(observer);
+  }
   size_t unsent_bytes() const override { return outbox_.size() + sending_.size() - sent_; }
   void note_tokens(int64_t prompt, int64_t completion) override {
     prompt_tokens_ = prompt;
@@ -118,6 +123,7 @@ class HttpConnection final : public Connection {
   void parse();
   bool on_head();
   void on_parse_error(const boost::system::error_code& error);
+  void set_target(std::string_view target);
   bool check_framing(std::string& target);
   bool check_head(Router::Match& match);
   bool check_access(const Router::Match& match);
@@ -127,10 +133,12 @@ class HttpConnection final : public Connection {
   void refuse(int status, std::string_view code, std::string_view message, HeaderList headers = {});
   std::string head_bytes(int status, std::string_view type, const HeaderList& headers) const;
   void send(std::string_view bytes);
+  void flush() override;
   void write_some();
   void on_written(const boost::system::error_code& error, size_t bytes);
   void on_flushed();
   void gone();
+  void show_life();
   void enter(Phase phase);
   void log_access(bool complete) const;
 
@@ -140,12 +148,14 @@ class HttpConnection final : public Connection {
   std::optional<Parser> parser_;
   HttpRequest request_;
   const Route* route_ = nullptr;
+  UniqueFunction<void(const HttpReply&)> observer_;
   std::string outbox_;
   std::string sending_;
   size_t sent_ = 0;
   Phase phase_ = Phase::kIdle;
   bool reading_ = false;
   bool writing_ = false;
+  bool flush_waits_ = false;
   bool keep_alive_ = true;
   bool http10_ = false;
   bool head_only_ = false;
@@ -310,6 +320,7 @@ bool HttpConnection::on_head() {
   }
   const std::string* id = request_.header("x-request-id");
   request_.request_id = id != nullptr && well_formed_request_id(*id) ? *id : new_request_id();
+  set_target(target);
   if (target.size() > limits::kHttpTargetBytes) {
     refuse(414, "uri_too_long", "The request target is longer than 8 KiB.");
     return false;
@@ -319,13 +330,12 @@ bool HttpConnection::on_head() {
     return false;
   }
   if (!check_framing(target)) return false;
-  const size_t question = target.find('?');
-  request_.path = target.substr(0, question);
-  if (question != std::string::npos) request_.query = target.substr(question + 1);
+  set_target(target);
   Router::Match match = server_.router.find(request_.method, request_.path);
   if (!check_access(match) || reply_options(match) || !check_head(match)) return false;
   route_ = match.route;
-  request_.path_tail = std::move(match.tail);
+  request_.path_values = std::move(match.values);
+  if (!request_.path_values.empty()) request_.path_tail = request_.path_values.back();
   if (route_->open_socket) {
     begin_upgrade(route_);
     return false;
@@ -342,6 +352,12 @@ bool HttpConnection::on_head() {
     send("HTTP/1.1 100 Continue\r\n\r\n");
   }
   return true;
+}
+
+void HttpConnection::set_target(std::string_view target) {
+  const size_t question = target.find('?');
+  request_.path = target.substr(0, question);
+  request_.query = question == std::string_view::npos ? "" : target.substr(question + 1);
 }
 
 /// What HTTP/1.1 asks of every request beyond its grammar. An absolute target is made relative.
@@ -384,9 +400,7 @@ bool HttpConnection::check_framing(std::string& target) {
 bool HttpConnection::check_access(const Router::Match& match) {
   const std::string* host = request_.header("host");
   const std::string host_text = host == nullptr ? "" : *host;
-  std::vector<std::string> allowed = server_.options.allowed_hosts;
-  allowed.push_back(server_.options.host);
-  if (!host_allowed(host_text, allowed)) {
+  if (!host_allowed(host_text, server_.allowed_hosts)) {
     refuse(421, "host_not_allowed",
            "This server does not answer for the host name in the Host header; start it with "
            "--allow-host NAME to permit it.");
@@ -429,7 +443,8 @@ bool HttpConnection::check_head(Router::Match& match) {
   }
   if (match.route->scope == Scope::kApi && server_.options.authorized &&
       !server_.options.authorized(request_)) {
-    refuse(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer KEY.",
+    refuse(401, "invalid_api_key",
+           "A valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY.",
            {{"WWW-Authenticate", "Bearer"}});
     return false;
   }
@@ -464,14 +479,18 @@ void HttpConnection::dispatch() {
   server_.request_count.fetch_add(1, std::memory_order_relaxed);
   HttpRequest request = request_;
   request_.body.clear();
-  server_.work([route = route_, peer = ref(), r = std::move(request), server = &server_]() mutable {
+  HttpRequest known;  // the handler may keep the request
+  known.path = request_.path;
+  known.request_id = request_.request_id;
+  server_.work([route = route_, peer = ref(), r = std::move(request), head = std::move(known),
+                server = &server_]() mutable {
     try {
       route->handle(std::move(r), peer);
     } catch (const std::exception& e) {
       // Libraries throw bad_alloc and length_error; one request ends, the service stays.
       log_event(LogLevel::kError, "handler_exception", {{"what", e.what()}});
       peer.reply({.status = 500,
-                  .body = server->error_body(500, "internal_error", "The request failed.")});
+                  .body = server->error_body(head, 500, "internal_error", "The request failed.")});
     }
   });
 }
@@ -484,7 +503,7 @@ void HttpConnection::refuse(int status, std::string_view code, std::string_view 
   if (status == 408 || status == 431) keep_alive_ = false;
   enter(Phase::kAnswering);
   reply({.status = status,
-         .body = server_.error_body(status, code, message),
+         .body = server_.error_body(request_, status, code, message),
          .headers = std::move(headers)});
 }
 
@@ -495,6 +514,10 @@ std::string HttpConnection::head_bytes(int status, std::string_view type,
   out += "\r\n";
   append_header(out, "Server", server_.options.server_name);
   append_header(out, "x-request-id", request_.request_id);
+  const std::string* trace = request_.header("traceparent");
+  if (trace != nullptr && well_formed_traceparent(*trace)) {
+    append_header(out, "traceparent", *trace);
+  }
   if (!type.empty()) append_header(out, "Content-Type", type);
   if (find_header(headers, "X-Content-Type-Options") == nullptr) {
     append_header(out, "X-Content-Type-Options", "nosniff");
@@ -504,7 +527,9 @@ std::string HttpConnection::head_bytes(int status, std::string_view type,
                                std::min(origin->size(), origin->find("://") + 3))))) {
     append_header(out, "Access-Control-Allow-Origin", *origin);
     append_header(out, "Access-Control-Expose-Headers",
-                  "x-request-id, openai-processing-ms, retry-after, retry-after-ms");
+                  "x-request-id, openai-processing-ms, retry-after, retry-after-ms, traceparent, "
+                  "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+                  "x-ratelimit-reset-requests");
     append_header(out, "Vary", "Origin");
   }
   if (handed_over_ > 0) {
@@ -517,8 +542,14 @@ std::string HttpConnection::head_bytes(int status, std::string_view type,
 }
 
 void HttpConnection::reply(HttpReply reply) {
-  if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
+  if (closed_ || phase_ != Phase::kAnswering) return;
+  if (streaming_) {
+    write(event_stream_ ? "data: " + reply.body + "\n\n" : reply.body + "\n");
+    reply.status >= 400 ? abort_stream() : finish();
+    return;
+  }
   if (server_.draining) keep_alive_ = false;
+  if (observer_) std::exchange(observer_, {})(reply);
   status_ = reply.status;
   std::string bytes = head_bytes(reply.status, reply.content_type, reply.headers);
   if (reply.status != 204 && reply.status != 304) {
@@ -534,6 +565,7 @@ void HttpConnection::reply(HttpReply reply) {
 void HttpConnection::start_stream(StreamHead head) {
   if (closed_ || phase_ != Phase::kAnswering || streaming_) return;
   streaming_ = true;
+  observer_ = {};
   status_ = head.status;
   event_stream_ = head.content_type.starts_with("text/event-stream");
   if (http10_ || server_.draining) keep_alive_ = false;
@@ -581,7 +613,18 @@ void HttpConnection::abort_stream() {
 
 void HttpConnection::send(std::string_view bytes) {
   outbox_ += bytes;
-  if (!writing_) write_some();
+  if (writing_) return;
+  if (!server_.in_batch() || outbox_.size() > kBatchBytes) {
+    write_some();
+  } else if (!flush_waits_) {
+    flush_waits_ = true;
+    server_.flush_later(id_);
+  }
+}
+
+void HttpConnection::flush() {
+  flush_waits_ = false;
+  if (!closed_ && !writing_) write_some();
 }
 
 void HttpConnection::write_some() {
@@ -649,6 +692,7 @@ void HttpConnection::close() {
   if (busy()) log_access(phase_ == Phase::kFlushing);
   abandon();
   closed_ = true;
+  observer_ = {};
   ++serial_;  // posts to the old exchange find nothing
   boost::system::error_code ignored;
   socket_.close(ignored);
@@ -658,6 +702,12 @@ void HttpConnection::close() {
 void HttpConnection::drain() {
   keep_alive_ = false;
   if (phase_ == Phase::kIdle || phase_ == Phase::kHead) close();
+}
+
+/// Clients and proxies give up on answers that are silent for long.
+void HttpConnection::show_life() {
+  if (state_ != nullptr && state_->on_quiet(*this)) return;
+  if (event_stream_) write(": keep-alive\n\n");
 }
 
 void HttpConnection::on_tick(int64_t now) {
@@ -686,9 +736,8 @@ void HttpConnection::on_tick(int64_t now) {
       if (now - since_ > kLingerMicros) close();
       return;
     case Phase::kAnswering:
-      if (event_stream_ && !writing_ &&
-          now - std::max(since_, write_since_) > options.keep_alive_micros) {
-        write(": keep-alive\n\n");
+      if (!writing_ && now - std::max(since_, write_since_) > options.keep_alive_micros) {
+        show_life();
       }
       return;
     case Phase::kFlushing:

@@ -16,10 +16,11 @@ namespace hadal {
 /// What a caller must show.
 enum class Scope : unsigned char { kPublic, kApi };
 
-/// One endpoint. Paths match exactly, byte for byte; a pattern that ends in "/{tail}" matches any
-/// longer path (HttpRequest::path_tail).
+/// One endpoint. Paths match exactly, byte for byte. A segment "{name}" matches any one segment,
+/// and
+/// "/{tail}" at the end any longer path (HttpRequest::path_values).
 struct Route {
-  std::string method;  ///< "GET" or "POST"; HEAD and OPTIONS follow from it
+  std::string method;  ///< "GET", "POST" or "DELETE"; HEAD and OPTIONS follow from the rows
   std::string path;
   Scope scope = Scope::kApi;
   size_t body_bytes_max = 0;
@@ -36,7 +37,7 @@ class Router {
 
   struct Match {
     const Route* route = nullptr;
-    std::string tail = {};
+    std::vector<std::string> values = {};
     bool path_exists = false;  ///< the path has a row, but not for this method
     std::string allow = {};    ///< methods of the path, for Allow
   };

@@ -10,6 +10,11 @@
 
 namespace hadal {
 
+bool PeerState::on_quiet(Exchange& exchange) {
+  (void)exchange;
+  return false;
+}
+
 void PeerState::on_message(Exchange& exchange, std::string text) {
   (void)exchange;
   (void)text;
@@ -45,9 +50,9 @@ int64_t ServerCore::now() const {
       .count();
 }
 
-std::string ServerCore::error_body(int status, std::string_view code,
+std::string ServerCore::error_body(const HttpRequest& request, int status, std::string_view code,
                                    std::string_view message) const {
-  if (options.error_body) return options.error_body(status, code, message);
+  if (options.error_body) return options.error_body(request, status, code, message);
   std::string body = "{\"error\":{\"message\":";
   append_json_string(body, message);
   body += "}}";
@@ -121,7 +126,8 @@ void ServerCore::accept() {
 }
 
 void ServerCore::refuse(tcp::socket socket) {
-  const std::string body = error_body(503, "too_many_connections", "Too many open connections.");
+  const std::string body =
+      error_body({}, 503, "too_many_connections", "Too many open connections.");
   const std::string bytes =
       "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
       "Connection: close\r\nContent-Length: " +
@@ -150,12 +156,38 @@ void ServerCore::tick() {
 
 void ServerCore::post(uint64_t connection, uint64_t serial,
                       UniqueFunction<void(Exchange&)> action) {
-  asio::post(io, [this, connection, serial, call = std::move(action)]() mutable {
-    const auto found = connections.find(connection);
-    if (found == connections.end() || found->second->serial() != serial) return;
-    if (found->second->erasable()) return;
-    call(*found->second);
-  });
+  bool first;
+  {
+    MutexLock lock(posted_mu_);
+    first = posted_.empty();
+    posted_.push_back({connection, serial, std::move(action)});
+  }
+  if (first) asio::post(io, [this] { run_posted(); });
+}
+
+void ServerCore::run_posted() {
+  std::vector<Posted> batch;
+  {
+    MutexLock lock(posted_mu_);
+    batch.swap(posted_);
+  }
+  in_batch_ = true;
+  for (Posted& posted : batch) {
+    const auto found = connections.find(posted.connection);
+    if (found == connections.end() || found->second->serial() != posted.serial) continue;
+    if (found->second->erasable()) continue;
+    try {
+      posted.action(*found->second);
+    } catch (const std::exception& e) {
+      log_event(LogLevel::kError, "net_exception", {{"what", e.what()}});
+    }
+  }
+  in_batch_ = false;
+  for (const uint64_t id : to_flush_) {
+    const auto found = connections.find(id);
+    if (found != connections.end()) found->second->flush();
+  }
+  to_flush_.clear();
 }
 
 void ServerCore::work(UniqueFunction<void()> action) {

@@ -26,13 +26,15 @@ struct ServerOptions {
   int64_t body_micros_max = 300'000'000;      ///< end of the head to the end of the body
   int64_t idle_micros_max = 75'000'000;       ///< between requests
   int64_t write_micros_max = 60'000'000;      ///< without the client taking a byte
-  int64_t keep_alive_micros = 10'000'000;     ///< comment in an idle event stream
+  int64_t keep_alive_micros = 10'000'000;     ///< a sign of life in an answer without bytes
   int64_t tick_micros = 500'000;              ///< how often the above are looked at
   size_t send_buffer_bytes = 0;               ///< SO_SNDBUF of connections; 0: the system's
   /// May this request use a row of Scope::kApi? Empty: yes.
   std::function<bool(const HttpRequest&)> authorized = {};
-  /// Body of an error that net itself answers. Empty: {"error":{"message":...}}.
-  std::function<std::string(int status, std::string_view code, std::string_view message)>
+  /// Body of an error that net itself answers; of `request`, what is known by then. Empty:
+  /// {"error":{"message":...}}.
+  std::function<std::string(const HttpRequest& request, int status, std::string_view code,
+                            std::string_view message)>
       error_body = {};
 };
 

@@ -9,6 +9,8 @@
 
 #include "base/json.h"
 #include "engine/engine.h"
+#include "serve/embedding_backend.h"
+#include "serve/grammar_store.h"
 #include "serve/sampled_turns.h"
 #include "text/chat_template.h"
 #include "text/codec.h"
@@ -40,10 +42,13 @@ struct ServedModel {
   const ChatTemplate* chat_template = nullptr;  ///< null: the file has none
   std::optional<Codec> chosen_codec = {};       ///< empty: the one that fits the template
   int64_t n_ctx = 0;                            ///< positions per request
-  int64_t created = 0;                          ///< unix seconds
-  SamplingParams defaults = {};                 ///< for what a request leaves out
-  json::object facts = {};                      ///< architecture, parameters, ... for /v1/models
-  /// What was sampled lately; the one member that changes while the model is served.
+  bool generates = true;                        ///< false: an encoder, without a next token
+  EmbeddingShape embeddings = {};
+  int64_t created = 0;           ///< unix seconds
+  SamplingParams defaults = {};  ///< for what a request leaves out
+  json::object facts = {};       ///< architecture, parameters, ... for /v1/models
+  /// Of structured output; this and what was sampled lately change while the model is served.
+  std::unique_ptr<GrammarStore> grammars = std::make_unique<GrammarStore>();
   std::unique_ptr<SampledTurns> sampled_turns = std::make_unique<SampledTurns>();
 
   Codec codec() const {

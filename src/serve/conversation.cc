@@ -130,19 +130,9 @@ Checked read_tool_choice(const json::object& body, Conversation& out) {
   const json::value* choice = find_member(body, "tool_choice");
   if (choice == nullptr) return std::nullopt;
   if (choice->is_string()) {
-    const std::string_view text = choice->get_string();
-    if (text == "none") out.tools.clear();
-    if (text == "required") out.tool_required = true;
-    if (text == "none" || text == "required" || text == "auto") return std::nullopt;
+    if (take_tool_choice(std::string_view(choice->get_string()), out)) return std::nullopt;
   } else if (choice->is_object()) {
-    const std::string wanted(tool_name(*choice));
-    for (const json::value& tool : out.tools) {
-      if (wanted.empty() || tool_name(tool) != wanted) continue;
-      out.tools = json::array{json::value(tool)};
-      out.tool_required = true;
-      return std::nullopt;
-    }
-    return invalid_param("tool_choice", "'tool_choice' names a function that 'tools' lacks.");
+    return offer_one_tool(std::string(tool_name(*choice)), out);
   }
   return invalid_param(
       "tool_choice", "'tool_choice' must be none, auto, required or {\"type\":\"function\",...}.");
@@ -160,6 +150,9 @@ Checked read_tools(const json::object& body, Conversation& out) {
       out.tools.push_back(tool);
     }
   }
+  bool parallel = true;
+  if (Checked error = read_flag(body, "parallel_tool_calls", parallel)) return error;
+  out.one_call = !parallel;
   return read_tool_choice(body, out);
 }
 
@@ -173,23 +166,7 @@ Checked read_thinking(const json::object& body, Conversation& out) {
     }
     out.thinking = type == "enabled";
   }
-  if (!read_text(body, "reasoning_effort", out.reasoning_effort) ||
-      (!out.reasoning_effort.empty() &&
-       std::ranges::find(kEfforts, out.reasoning_effort) == kEfforts.end())) {
-    return invalid_param("reasoning_effort",
-                         "'reasoning_effort' must be none, minimal, low, medium, high or max.");
-  }
-  return std::nullopt;
-}
-
-Checked read_flag(const json::object& body, std::string_view name, bool& out) {
-  const json::value* value = find_member(body, name);
-  if (value == nullptr) return std::nullopt;
-  if (!value->is_bool()) {
-    return invalid_param(name, "'" + std::string(name) + "' must be true or false.");
-  }
-  out = value->get_bool();
-  return std::nullopt;
+  return read_effort(body, "reasoning_effort", "reasoning_effort", out);
 }
 
 /// An assistant's last message may be one that the model goes on with.
@@ -209,6 +186,33 @@ Checked read_continuation(const json::object& body, const json::value& last, Con
 }
 
 }  // namespace
+
+Checked read_effort(const json::object& body, std::string_view name, std::string_view param,
+                    Conversation& out) {
+  if (!read_text(body, name, out.reasoning_effort) ||
+      (!out.reasoning_effort.empty() &&
+       std::ranges::find(kEfforts, out.reasoning_effort) == kEfforts.end())) {
+    return invalid_param(
+        param, "'" + std::string(param) + "' must be none, minimal, low, medium, high or max.");
+  }
+  return std::nullopt;
+}
+
+Checked offer_one_tool(std::string_view name, Conversation& out) {
+  for (const json::value& tool : out.tools) {
+    if (name.empty() || tool_name(tool) != name) continue;
+    out.tools = json::array{json::value(tool)};
+    out.tool_required = true;
+    return std::nullopt;
+  }
+  return invalid_param("tool_choice", "'tool_choice' names a function that 'tools' lacks.");
+}
+
+bool take_tool_choice(std::string_view word, Conversation& out) {
+  if (word == "none") out.tools.clear();
+  if (word == "required") out.tool_required = true;
+  return word == "none" || word == "required" || word == "auto";
+}
 
 Checked read_conversation(const json::object& body, Conversation& out) {
   const json::value* messages = find_member(body, "messages");

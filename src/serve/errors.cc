@@ -24,12 +24,39 @@ std::string_view error_type(int status) {
   }
 }
 
+/// Anthropic has a status of its own for a server with too much to do; a server that goes down or
+/// comes up keeps 503.
+bool is_overload(const ApiError& error) {
+  return error.status == 503 && (error.code == "queue_timeout" || error.code == "overloaded");
+}
+
+std::string_view anthropic_type(const ApiError& error) {
+  switch (error.status) {
+    case 413:
+      return "request_too_large";
+    case 503:
+      return "overloaded_error";
+    case 504:
+      return "timeout_error";
+    default:
+      return error.status < 500 ? error_type(error.status) : "api_error";
+  }
+}
+
 void append_or_null(std::string& out, std::string_view text) {
   if (text.empty()) {
     out += "null";
   } else {
     append_json_string(out, text);
   }
+}
+
+void add_retry_after(HttpReply& reply, const ApiError& error) {
+  if (error.status != 429 && error.status != 503) return;
+  const int64_t ms =
+      std::clamp<int64_t>(error.retry_after_micros / 1000, 1000, kRetryAfterMillisMax);
+  reply.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
+  reply.headers.emplace_back("retry-after-ms", std::to_string(ms));
 }
 
 }  // namespace
@@ -39,6 +66,14 @@ ApiError invalid_param(std::string_view param, std::string_view message) {
           .code = "invalid_value",
           .message = std::string(message),
           .param = std::string(param)};
+}
+
+ApiError not_generative(std::string_view model) {
+  return {.status = 400,
+          .code = "model_not_generative",
+          .message = "The model '" + std::string(model) +
+                     "' answers no prompts: it is an encoder. See /v1/embeddings and /v1/rerank.",
+          .param = "model"};
 }
 
 int http_status(Code code) {
@@ -89,18 +124,55 @@ std::string error_body(const ApiError& error) {
   return out;
 }
 
-std::string openai_error_body(int status, std::string_view code, std::string_view message) {
-  return error_body({.status = status, .code = std::string(code), .message = std::string(message)});
+std::string anthropic_error_body(const ApiError& error) {
+  std::string out = R"({"type":"error","error":{"type":)";
+  append_json_string(out, anthropic_type(error));
+  out += ",\"message\":";
+  append_json_string(out, error.message);
+  out += "},\"request_id\":";
+  append_or_null(out, error.request_id);
+  out += "}";
+  return out;
+}
+
+std::string plain_error_body(const ApiError& error) {
+  std::string out = "{\"error\":";
+  append_json_string(out, error.message);
+  return out + "}";
+}
+
+HttpReply plain_error_reply(const ApiError& error) {
+  HttpReply reply{.status = error.status, .body = plain_error_body(error)};
+  add_retry_after(reply, error);
+  return reply;
+}
+
+std::string net_error_body(const HttpRequest& request, int status, std::string_view code,
+                           std::string_view message) {
+  const ApiError error{.status = status,
+                       .code = std::string(code),
+                       .message = std::string(message),
+                       .request_id = request.request_id};
+  const std::string_view path = request.path;
+  if (path.starts_with("/api/") || path == "/v2" || path.starts_with("/v2/")) {
+    return plain_error_body(error);
+  }
+  const bool anthropic = path == "/v1/messages" || path.starts_with("/v1/messages/") ||
+                         path.starts_with("/anthropic/");
+  return anthropic ? anthropic_error_body(error) : error_body(error);
 }
 
 HttpReply error_reply(const ApiError& error) {
   HttpReply reply{.status = error.status, .body = error_body(error)};
-  if (error.status == 429 || error.status == 503) {
-    const int64_t ms =
-        std::clamp<int64_t>(error.retry_after_micros / 1000, 1000, kRetryAfterMillisMax);
-    reply.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
-    reply.headers.emplace_back("retry-after-ms", std::to_string(ms));
-  }
+  add_retry_after(reply, error);
+  return reply;
+}
+
+HttpReply anthropic_error_reply(const ApiError& error) {
+  HttpReply reply{.status = is_overload(error) ? 529 : error.status,
+                  .body = anthropic_error_body(error)};
+  if (!error.request_id.empty()) reply.headers.emplace_back("request-id", error.request_id);
+  add_retry_after(reply, error);
   return reply;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "serve/manners.h"
 
 namespace hadal {
 namespace {
@@ -60,18 +61,40 @@ class PeerSink final : public TokenSink {
 /// so they come last.
 class HttpGeneration final : public GenerationHost {
  public:
-  HttpGeneration(const ServedModel& model, TokenBackend& backend, GenerationPlan plan)
-      : generation_(model, backend, std::move(plan)) {}
+  HttpGeneration(const ServedRef& served, GenerationPlan plan,
+                 HttpReply (*refuse)(const ApiError& error))
+      : served_(served),
+        generation_(*served->model, *served->backend, std::move(plan)),
+        refuse_(refuse) {}
 
-  Checked start(const PeerRef& peer) { return generation_.start(peer, 0); }
+  void start(Exchange& exchange, const PeerRef& peer) {
+    if (Checked error = generation_.start(peer, 0)) fail(exchange, std::move(*error));
+  }
 
   /// A stream starts when the first of its choices has its turn, so that a wait in vain can still
   /// be told by a status.
   void on_begin(Exchange& exchange, uint64_t) override {
     if (begun_ || !generation_.plan().params.stream) return;
     begun_ = true;
-    exchange.start_stream({.content_type = generation_.plan().content_type});
+    exchange.start_stream({.content_type = generation_.plan().content_type, .headers = headers()});
     exchange.write(generation_.begin());
+  }
+
+  /// A wait that lasts is told of, in a stream as its dialect does and before a whole reply by
+  /// blank lines. From then on the status is 200, and a failure cuts the answer off.
+  bool on_quiet(Exchange& exchange) override {
+    if (generation_.plan().params.stream) {
+      on_begin(exchange, 0);
+      exchange.write(generation_.keep_alive());
+      return true;
+    }
+    if (generation_.plan().whole_type != "application/json") return true;  // blanks would spoil it
+    if (!begun_) {
+      begun_ = true;
+      exchange.start_stream({.content_type = generation_.plan().whole_type, .headers = headers()});
+    }
+    exchange.write("\n");
+    return true;
   }
 
   void on_token(Exchange& exchange, uint64_t, int choice, const TokenEvent& event) override {
@@ -89,8 +112,7 @@ class HttpGeneration final : public GenerationHost {
 
  private:
   void advance(Exchange& exchange, std::string bytes) {
-    const Usage usage = generation_.usage();
-    exchange.note_tokens(usage.prompt_tokens, usage.completion_tokens);
+    exchange.note_tokens(generation_.prompt_tokens(), generation_.completion_tokens());
     if (generation_.failure()) {
       fail(exchange, *generation_.failure());
       return;
@@ -108,21 +130,44 @@ class HttpGeneration final : public GenerationHost {
     if (generation_.plan().params.stream) {
       exchange.write(generation_.end());
       exchange.finish();
+    } else if (begun_) {
+      exchange.write(generation_.whole());
+      exchange.finish();
     } else {
-      exchange.reply({.body = generation_.whole()});
+      exchange.reply({.content_type = generation_.plan().whole_type,
+                      .body = generation_.whole(),
+                      .headers = headers()});
     }
   }
 
-  void fail(Exchange& exchange, const ApiError& error) {
+  void fail(Exchange& exchange, ApiError error) {
+    const GenerationPlan& plan = generation_.plan();
+    error.request_id = plan.request_id;
     if (!begun_) {
-      exchange.reply(error_reply(error));
+      reject(exchange, error);
       return;
     }
-    exchange.write(generation_.error_bytes(error));
+    exchange.write(plan.params.stream ? generation_.error_bytes(error) : refuse_(error).body);
     exchange.abort_stream();
   }
 
+  void reject(Exchange& exchange, const ApiError& error) {
+    HttpReply reply = refuse_(error);
+    for (auto& header : rate_headers(served_->backend->stats())) {
+      reply.headers.push_back(std::move(header));
+    }
+    exchange.reply(std::move(reply));
+  }
+
+  HeaderList headers() const {
+    HeaderList out = generation_.plan().headers;
+    for (auto& header : rate_headers(served_->backend->stats())) out.push_back(std::move(header));
+    return out;
+  }
+
+  ServedRef served_;  ///< outlives generation_
   Generation generation_;
+  HttpReply (*refuse_)(const ApiError& error);
   bool begun_ = false;  ///< the stream's head is out
 };
 
@@ -189,19 +234,25 @@ GenerateRequest Generation::request_for(const Choice& choice) const {
   request.prompt_logprobs = params.echo && params.logprobs;
   request.max_tokens = params.max_tokens == 0 ? room : std::min(params.max_tokens, room);
   request.min_tokens = std::min(params.min_tokens, request.max_tokens);
-  request.ignore_eos = params.ignore_eos;
+  request.filter = plan_.filter;
+  // A structure that is complete has nothing to go on with.
+  request.ignore_eos = params.ignore_eos && !plan_.filter;
   const auto ends = model_.tokenizer->end_of_generation();
   request.stop_ids.assign(ends.begin(), ends.end());
-  if (params.ignore_eos) request.stop_ids.clear();
+  if (request.ignore_eos) request.stop_ids.clear();
   request.stop_ids.insert(request.stop_ids.end(), params.stop_token_ids.begin(),
                           params.stop_token_ids.end());
   return request;
 }
 
 Checked Generation::start(const PeerRef& peer, uint64_t number) {
+  return start([&](int choice) { return std::make_unique<PeerSink>(peer, number, choice); });
+}
+
+Checked Generation::start(MakeSink make_sink) {
+  start_micros_ = now();
   for (Choice& choice : choices_) {
-    auto id = backend_.submit(request_for(choice),
-                              std::make_unique<PeerSink>(peer, number, choice.index));
+    auto id = backend_.submit(request_for(choice), make_sink(choice.index));
     if (!id.ok()) return refusal(id.error(), backend_);
     choice.request = id.value();
     ++open_;
@@ -262,7 +313,9 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   Choice& choice = choices_[static_cast<size_t>(index)];
   if (choice.done || plan_.params.prompt_only) return out;
   ++choice.completion_tokens;
+  if (choice.completion_tokens == 1) choice.first_micros = now();
   choice.last_token = event.id;
+  if (plan_.params.return_tokens) choice.tokens.push_back(event.id);
   choice.cached_tokens = event.cached_tokens;
   choice.logprob_sum += double{event.logprob};
   ++choice.scored_tokens;
@@ -272,6 +325,8 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   emit(out, choice, choice.output->push(event.id));
   if (choice.output->stopped()) {
     backend_.cancel(choice.request);
+    choice.timing.prefill_micros = choice.first_micros - start_micros_;
+    choice.timing.decode_micros = now() - choice.first_micros;
     end_choice(out, choice, "stop");
   }
   return out;
@@ -318,11 +373,20 @@ std::string Generation::stop_all() {
   return out;
 }
 
+int64_t Generation::prompt_tokens() const {
+  int64_t tokens = 0;
+  for (const auto& prompt : plan_.prompts) tokens += static_cast<int64_t>(prompt.size());
+  return tokens;
+}
+
+int64_t Generation::completion_tokens() const {
+  int64_t tokens = 0;
+  for (const Choice& choice : choices_) tokens += choice.completion_tokens;
+  return tokens;
+}
+
 Usage Generation::usage() const {
-  Usage usage;
-  for (const auto& prompt : plan_.prompts) {
-    usage.prompt_tokens += static_cast<int64_t>(prompt.size());
-  }
+  Usage usage{.prompt_tokens = prompt_tokens(), .completion_tokens = completion_tokens()};
   // What one choice computed is cached for the next: the prompt counts once.
   std::vector<int64_t> cached(plan_.prompts.size(), INT64_MAX);
   for (const Choice& choice : choices_) {
@@ -331,7 +395,6 @@ Usage Generation::usage() const {
   }
   for (const int64_t tokens : cached) usage.cached_tokens += tokens;
   for (const Choice& choice : choices_) {
-    usage.completion_tokens += choice.completion_tokens;
     usage.reasoning_tokens += choice.output->reasoning_tokens();
   }
   return usage;
@@ -370,21 +433,25 @@ std::string Generation::whole() {
   return plan_.writer->whole(choices_, all);
 }
 
+std::string Generation::keep_alive() {
+  std::string out;
+  plan_.writer->keep_alive(out);
+  return out;
+}
+
 std::string Generation::error_bytes(const ApiError& error) {
   std::string out;
   plan_.writer->error(out, error);
   return out;
 }
 
-void run_http_generation(const PeerRef& peer, const ServedModel& model, TokenBackend& backend,
-                         GenerationPlan plan) {
-  auto host = std::make_unique<HttpGeneration>(model, backend, std::move(plan));
+void run_http_generation(const PeerRef& peer, const ServedRef& served, GenerationPlan plan,
+                         HttpReply (*refuse)(const ApiError& error)) {
+  auto host = std::make_unique<HttpGeneration>(served, std::move(plan), refuse);
   peer.post([peer, owned = std::move(host)](Exchange& exchange) mutable {
     HttpGeneration& generation = *owned;
     exchange.attach(std::move(owned));
-    if (Checked error = generation.start(peer)) {
-      exchange.reply(error_reply(*error));
-    }
+    generation.start(exchange, peer);
   });
 }
 

@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/env.h"
 #include "net/exchange.h"
-#include "serve/backend.h"
+#include "serve/directory.h"
 #include "serve/output.h"
 #include "serve/params.h"
 
@@ -32,15 +33,17 @@ struct Choice {
   std::vector<ToolCall> tool_calls = {};
   std::vector<TokenLogEntry> logprobs = {};  ///< streams: those not written yet
   RequestId request = 0;
-  TokenId last_token = kNoToken;  ///< the one that the newest text ends with
+  TokenId last_token = kNoToken;     ///< the one that the newest text ends with
+  std::vector<TokenId> tokens = {};  ///< if asked for; streams: those not written yet
   bool done = false;
   std::string finish_reason = {};  ///< "stop", "length", "tool_calls", "cancelled"
   int64_t completion_tokens = 0;
   int64_t cached_tokens = 0;  ///< of the prompt
   double logprob_sum = 0;     ///< of `scored_tokens` tokens; for best_of
   int64_t scored_tokens = 0;
-  int64_t text_offset = 0;  ///< streams: code points of the tokens whose logprobs were written
-  FinishEvent timing = {};  ///< the engine's figures, if it ended by itself
+  int64_t text_offset = 0;   ///< streams: code points of the tokens whose logprobs were written
+  FinishEvent timing = {};   ///< the engine's figures; ours if a stop string ended it
+  int64_t first_micros = 0;  ///< when the first token came
 };
 
 struct Usage {
@@ -62,6 +65,8 @@ class ReplyWriter {
   virtual void choice_end(std::string& out, Choice& choice) = 0;
   virtual void end(std::string& out, const Usage& usage) = 0;
   virtual void error(std::string& out, const ApiError& error) = 0;
+  /// Streams: a sign of life while there is nothing to say.
+  virtual void keep_alive(std::string& out) { out += ": keep-alive\n\n"; }
   /// The buffered reply.
   virtual std::string whole(const std::vector<Choice>& choices, const Usage& usage) = 0;
 };
@@ -71,8 +76,13 @@ struct GenerationPlan {
   std::vector<std::vector<TokenId>> prompts = {};
   RequestParams params = {};
   OutputOptions output = {};
+  FilterSlot filter = {};  ///< of each choice; set by constrain_answer()
   std::unique_ptr<ReplyWriter> writer = {};
   std::string content_type = "text/event-stream";
+  std::string whole_type = "application/json";  ///< of an answer that does not stream
+  std::string request_id = {};                  ///< set before planning
+  HeaderList headers = {};                      ///< of the answer
+  Env* env = nullptr;  ///< clock for answers that a stop string ends; null: they have no timings
 };
 
 /// Not thread-safe; network thread. Cancels what still runs when destroyed.
@@ -84,6 +94,9 @@ class Generation {
 
   /// Submits every choice; sinks name (`peer`, `number`). On an error nothing is left running.
   Checked start(const PeerRef& peer, uint64_t number);
+  /// The same with sinks of the caller's; called once per choice.
+  using MakeSink = UniqueFunction<std::unique_ptr<TokenSink>(int choice)>;
+  Checked start(MakeSink make_sink);
   /// The first bytes of a stream.
   std::string begin();
   /// These give the bytes to send now (streams only).
@@ -98,21 +111,26 @@ class Generation {
   const Checked& failure() const { return failure_; }
   std::string end();
   std::string whole();
+  std::string keep_alive();
   std::string error_bytes(const ApiError& error);
   const GenerationPlan& plan() const { return plan_; }
   Usage usage() const;
+  int64_t prompt_tokens() const;
+  int64_t completion_tokens() const;
 
  private:
   GenerateRequest request_for(const Choice& choice) const;
   void emit(std::string& out, Choice& choice, OutputPiece piece);
   void end_choice(std::string& out, Choice& choice, std::string reason);
   void keep_best();
+  int64_t now() const { return plan_.env == nullptr ? 0 : plan_.env->now_micros(); }
 
   const ServedModel& model_;
   TokenBackend& backend_;
   GenerationPlan plan_;
   std::vector<Choice> choices_;
   size_t open_ = 0;
+  int64_t start_micros_ = 0;
   Checked failure_;
 };
 
@@ -135,8 +153,9 @@ class GenerationHost : public PeerState {
   }
 };
 
-/// Runs a plan as the answer to an HTTP request: a stream, or one reply at the end. Any thread.
-void run_http_generation(const PeerRef& peer, const ServedModel& model, TokenBackend& backend,
-                         GenerationPlan plan);
+/// Runs a plan as the answer to an HTTP request: a stream, or one reply at the end. `refuse` says
+/// no as long as nothing was sent. Any thread.
+void run_http_generation(const PeerRef& peer, const ServedRef& served, GenerationPlan plan,
+                         HttpReply (*refuse)(const ApiError& error));
 
 }  // namespace hadal

@@ -1,15 +1,27 @@
 #pragma once
-/// Counters of a served model in Prometheus' text format (version 0.0.4).
+/// Counters of served models in Prometheus' text format (version 0.0.4).
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "engine/engine.h"
+#include "serve/directory.h"
 
 namespace hadal {
 
 inline constexpr std::string_view kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Our own names, and the three of vLLM that load balancers and dashboards look for.
-std::string metrics_text(std::string_view model, const EngineStats& stats);
+/// A loaded model's.
+struct ModelCounters {
+  std::string model;
+  EngineStats stats;
+};
+
+/// Our own names, and the three of vLLM that load balancers and dashboards look for; one sample per
+/// model, under its label.
+std::string metrics_text(std::span<const ModelCounters> models);
+
+/// Which models are loaded, and how often they were.
+std::string models_metrics_text(std::span<const ModelEntry> models);
 
 }  // namespace hadal

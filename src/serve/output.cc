@@ -9,6 +9,7 @@ ChoiceOutput::ChoiceOutput(const Tokenizer& tokenizer, const OutputOptions& opti
       filter_(std::move(stops)) {
   if (!options.parse) return;
   parser_.emplace(options.parser);
+  one_call_ = options.one_call;
   detokenizer_.show(options.shown_tokens);
   const OutputStart start = options.parser.start;
   in_reasoning_ = start == OutputStart::kReasoning;
@@ -19,7 +20,7 @@ ChoiceOutput::ChoiceOutput(const Tokenizer& tokenizer, const OutputOptions& opti
 }
 
 bool ChoiceOutput::stopped() const {
-  return filter_.stopped() || (parser_ && parser_->ended());
+  return filter_.stopped() || (parser_ && parser_->ended()) || (one_call_ && has_calls());
 }
 
 OutputPiece ChoiceOutput::route(std::string text) {
@@ -89,6 +90,7 @@ void ChoiceOutput::note(const OutputPiece& piece) {
 
 std::optional<Message> ChoiceOutput::sampled_turn() {
   if (!records_ || turn_.tool_calls.empty() || filter_.stopped()) return std::nullopt;
+  if (one_call_ && !parser_->ended()) return std::nullopt;  // cut off inside its block
   constexpr std::string_view kEnd = "</think>";
   const std::string& reasoning = sampled_.reasoning.bytes;
   if (!reasoning.empty() && !reasoning.ends_with(kEnd)) return std::nullopt;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "serve/params.h"
+#include "text/call_grammar.h"
 #include "text/output_parser.h"
 #include "text/stop_strings.h"
 #include "text/tokenizer.h"
@@ -17,7 +18,15 @@ struct OutputOptions {
   OutputParserOptions parser = {};
   std::vector<TokenId> shown_tokens = {};  ///< control tokens that the parser must see
   bool show_special = false;
-  bool continues_text = false;  ///< the prompt ends in text that the answer goes on with
+  bool continues_text = false;    ///< the prompt ends in text that the answer goes on with
+  bool one_call = false;          ///< the answer ends with its first call
+  CallRules calls = {};           ///< what the conversation offers
+  std::string answer_begun = {};  ///< of an answer that the prompt holds the beginning of
+
+  /// Whether calls have to be kept to their tools' schemas.
+  bool constrains_calls() const {
+    return !calls.tools.empty() && (calls.required || parser.syntax != CallSyntax::kNone);
+  }
 };
 
 /// Not thread-safe. Borrows the tokenizer.
@@ -31,6 +40,8 @@ class ChoiceOutput {
   OutputPiece finish();
   /// The answer ends here: a stop string was found in the content, or its calls are complete.
   bool stopped() const;
+  /// The stop string that ended the answer; empty: none did.
+  const std::string& matched_stop() const { return filter_.matched(); }
   /// Calls of tools in the answer so far.
   bool has_calls() const { return parser_ && parser_->calls() > 0; }
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
@@ -48,6 +59,7 @@ class ChoiceOutput {
   std::optional<OutputParser> parser_;
   StopStringFilter filter_;
   int64_t reasoning_tokens_ = 0;
+  bool one_call_ = false;
   bool records_ = false;
   bool in_reasoning_ = false;  ///< of the record
   SampledTurn sampled_;

@@ -167,29 +167,6 @@ Checked read_row(const json::value& value, const ParamRow& row, RequestParams& o
   return std::nullopt;
 }
 
-Checked read_stop(const json::value& value, RequestParams& out) {
-  std::vector<const json::value*> entries;
-  if (value.is_string()) {
-    entries.push_back(&value);
-  } else if (value.is_array()) {
-    for (const json::value& entry : value.get_array()) entries.push_back(&entry);
-  } else {
-    return invalid_param("stop", "'stop' must be a string or a list of strings.");
-  }
-  if (entries.size() > size_t{limits::kStopStrings}) {
-    return invalid_param("stop", "'stop' has more than 16 entries.");
-  }
-  for (const json::value* entry : entries) {
-    if (!entry->is_string()) return invalid_param("stop", "'stop' must hold strings only.");
-    const auto& text = entry->get_string();
-    if (text.size() > limits::kStopStringBytes) {
-      return invalid_param("stop", "A 'stop' string is longer than 256 bytes.");
-    }
-    if (!text.empty()) out.stop.emplace_back(text.data(), text.size());
-  }
-  return std::nullopt;
-}
-
 Checked read_logit_bias(const json::value& value, int64_t n_vocab, RequestParams& out) {
   if (!value.is_object()) {
     return invalid_param("logit_bias", "'logit_bias' must be an object of token ids.");
@@ -272,9 +249,80 @@ Checked read_token_ids(const json::value& value, std::string_view param, int64_t
   return std::nullopt;
 }
 
+Checked read_stop(const json::value& value, std::string_view param, RequestParams& out) {
+  const std::string name = "'" + std::string(param) + "'";
+  std::vector<const json::value*> entries;
+  if (value.is_string()) {
+    entries.push_back(&value);
+  } else if (value.is_array()) {
+    for (const json::value& entry : value.get_array()) entries.push_back(&entry);
+  } else {
+    return invalid_param(param, name + " must be a string or a list of strings.");
+  }
+  if (entries.size() > size_t{limits::kStopStrings}) {
+    return invalid_param(param, name + " has more than 16 entries.");
+  }
+  for (const json::value* entry : entries) {
+    if (!entry->is_string()) return invalid_param(param, name + " must hold strings only.");
+    const auto& text = entry->get_string();
+    if (text.size() > limits::kStopStringBytes) {
+      return invalid_param(param, "A string of " + name + " is longer than 256 bytes.");
+    }
+    if (!text.empty()) out.stop.emplace_back(text.data(), text.size());
+  }
+  return std::nullopt;
+}
+
+Checked read_string(const json::object& body, std::string_view name, std::string& out) {
+  const json::value* value = find_member(body, name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) {
+    return invalid_param(name, "'" + std::string(name) + "' must be a string.");
+  }
+  out = value->get_string();
+  return std::nullopt;
+}
+
+Checked read_flag(const json::object& body, std::string_view name, bool& out) {
+  const json::value* value = find_member(body, name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_bool()) {
+    return invalid_param(name, "'" + std::string(name) + "' must be true or false.");
+  }
+  out = value->get_bool();
+  return std::nullopt;
+}
+
+/// A user's prefixes are apart from all others, and so are a salt's.
+void isolate_user(std::string_view user_id, RequestParams& out) {
+  if (user_id.empty()) return;
+  out.cache_salt.push_back('\n');
+  out.cache_salt += user_id;
+}
+
+Checked read_isolation(const json::object& body, RequestParams& out) {
+  const json::value* salt = find_member(body, "cache_salt");
+  if (salt != nullptr) {
+    if (!salt->is_string() || salt->get_string().size() > limits::kCacheSaltBytes) {
+      return invalid_param("cache_salt", "'cache_salt' must be a string of at most 256 bytes.");
+    }
+    out.cache_salt = salt->get_string();
+  }
+  std::string user;
+  if (Checked error = read_string(body, "user_id", user)) return error;
+  const bool plain =
+      user.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") ==
+      std::string::npos;
+  if (!plain || user.size() > limits::kUserIdBytes) {
+    return invalid_param("user_id", "'user_id' must be at most 512 letters, digits, '-' and '_'.");
+  }
+  isolate_user(user, out);
+  return std::nullopt;
+}
+
 Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out) {
   if (const json::value* stop = find_member(body, "stop")) {
-    if (Checked error = read_stop(*stop, out)) return error;
+    if (Checked error = read_stop(*stop, "stop", out)) return error;
   }
   if (const json::value* ids = find_member(body, "stop_token_ids")) {
     if (Checked error = read_token_ids(*ids, "stop_token_ids", n_vocab, out.stop_token_ids)) {
@@ -287,13 +335,9 @@ Checked read_structured_params(const json::object& body, int64_t n_vocab, Reques
   if (const json::value* bias = find_member(body, "logit_bias")) {
     if (Checked error = read_logit_bias(*bias, n_vocab, out)) return error;
   }
-  if (const json::value* salt = find_member(body, "cache_salt")) {
-    if (!salt->is_string() || salt->get_string().size() > limits::kCacheSaltBytes) {
-      return invalid_param("cache_salt", "'cache_salt' must be a string of at most 256 bytes.");
-    }
-    out.cache_salt.assign(salt->get_string().data(), salt->get_string().size());
-  }
+  if (Checked error = read_isolation(body, out)) return error;
   if (Checked error = read_service_tier(body, out)) return error;
+  if (Checked error = read_answer_format(body, out.format)) return error;
   if (const json::value* options = find_member(body, "stream_options")) {
     if (!options->is_object()) {
       return invalid_param("stream_options", "'stream_options' must be an object.");

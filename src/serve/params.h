@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "engine/engine.h"
+#include "serve/answer_format.h"
 #include "serve/errors.h"
 
 namespace hadal {
@@ -33,8 +34,10 @@ struct RequestParams {
   bool logprobs = false;  ///< chat: the switch; completions: a number was given
   int64_t top_logprobs = 0;
   bool echo = false;
-  bool prompt_only = false;   ///< max_tokens 0: the echo and its logprobs, nothing new
-  bool show_special = false;  ///< skip_special_tokens: false
+  bool prompt_only = false;    ///< max_tokens 0: the echo and its logprobs, nothing new
+  bool show_special = false;   ///< skip_special_tokens: false
+  bool return_tokens = false;  ///< the answer's ids are wanted, too
+  AnswerFormat format = {};
 
   /// Answers to make for each prompt.
   int64_t made() const { return std::max(n, best_of); }
@@ -65,8 +68,20 @@ std::span<const ParamRow> completion_params();
 
 /// Reads `rows` from `body`.
 Checked read_params(const json::object& body, std::span<const ParamRow> rows, RequestParams& out);
-/// Reads stop, stop_token_ids, logit_bias, cache_salt, service_tier and stream_options.
+/// Reads stop, stop_token_ids, logit_bias, cache_salt, user_id, service_tier, stream_options and
+/// the fields of answer_format.h.
 Checked read_structured_params(const json::object& body, int64_t n_vocab, RequestParams& out);
+
+/// A string or a list of them, as `param`.
+Checked read_stop(const json::value& value, std::string_view param, RequestParams& out);
+/// cache_salt and DeepSeek's user_id.
+Checked read_isolation(const json::object& body, RequestParams& out);
+/// Adds a user to the salt.
+void isolate_user(std::string_view user_id, RequestParams& out);
+
+/// Optional members of one kind; 400 naming the member when it is of another.
+Checked read_string(const json::object& body, std::string_view name, std::string& out);
+Checked read_flag(const json::object& body, std::string_view name, bool& out);
 
 /// An array of token ids within the vocabulary.
 Checked read_token_ids(const json::value& value, std::string_view param, int64_t n_vocab,

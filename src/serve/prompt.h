@@ -17,8 +17,11 @@ struct Prompt {
   std::vector<std::string> stops = {};  ///< further stop strings that the rendering needs
 };
 
-/// Renders with the model's codec. Turns that this server sampled itself go in as they were, see
-/// sampled_turns.h.
+/// The text of a chat as the model's codec writes it. Turns that this server sampled itself go in
+/// as they were, see sampled_turns.h.
+Checked render_conversation(const ServedModel& model, Conversation conversation,
+                            const std::string& tenant, Env& env, RenderedPrompt& out);
+/// The same as ids, within the context.
 Checked render_chat(const ServedModel& model, Conversation conversation, const std::string& tenant,
                     Env& env, Prompt& out);
 

@@ -229,8 +229,8 @@ TEST_F(ServiceTest, MistakesAreNamed) {
       {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"temperature":-1})",
        400, "temperature"},
       {"/v1/chat/completions",
-       R"({"messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_object"}})",
-       400, "response_format"},
+       R"({"messages":[{"role":"user","content":"a"}],"response_format":{"type":"yaml"}})", 400,
+       "response_format.type"},
       {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"top_logprobs":1})",
        400, "top_logprobs"},
       {"/v1/completions", "{}", 400, "prompt"},
@@ -378,7 +378,7 @@ TEST_F(ServiceTest, SlowReaderIsCancelled) {
   model->tokenizer = tokenizer_.get();
   model->chat_template = template_.get();
   model->n_ctx = 30'000;
-  service_.set_model(std::move(model), *backend_);
+  models_.set(std::move(model), *backend_);
   TestClient client(server_->port(), 4096);
   client.send(post_bytes("/v1/chat/completions", kHiStream));
   for (int i = 0; i < 2000 && backend_->cancelled() == 0; ++i) {

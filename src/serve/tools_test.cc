@@ -20,17 +20,7 @@ const std::string kV4Call =
 
 class ToolsTest : public ServiceTest {
  protected:
-  void use(std::string_view codec) {
-    auto model = std::make_unique<ServedModel>();
-    model->id = "test-model";
-    model->tokenizer = tokenizer_.get();
-    auto chosen = Codec::named(codec, {.tokenizer = tokenizer_.get()});
-    ASSERT_TRUE(chosen.ok());
-    model->chosen_codec = std::move(chosen).value();
-    model->n_ctx = 30'000;
-    service_.set_model(std::move(model), *backend_);
-  }
-  std::string prompt() { return tokenizer_->decode(backend_->last_request().prompt, true); }
+  std::string prompt() { return last_prompt(); }
   static std::string body(const std::string& messages, const std::string& more) {
     return "{\"messages\":[" + messages + "]," + more + "}";
   }

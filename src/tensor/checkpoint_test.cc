@@ -294,7 +294,9 @@ TEST(Checkpoint, UnknownTokenizersAreRefused) {
       {"\"use_regex\":true", "\"use_regex\":false", "splits text in a way that is not known"},
       {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", "is of type 'Lowercase'"},
       {"\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}", "splits text in a way"},
-      {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "a tokenizer of type 'Unigram'"},
+      {"\"type\":\"BPE\"", "\"type\":\"WordLevel\"", "a tokenizer of type 'WordLevel'"},
+      {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "vocab has no scores"},
+      {"\"type\":\"BPE\"", "\"type\":\"WordPiece\"", "only supported as BertNormalizer"},
       {"\"type\":\"BPE\"", "\"type\":\"BPE\",\"byte_fallback\":true", "with byte_fallback"},
       {"\"type\":\"BPE\"", "\"type\":\"BPE\",\"ignore_merges\":true", "ignore_merges is not"},
       {"\"b\":1", "\"b\":0", "have the same id 0"},
@@ -311,6 +313,100 @@ TEST(Checkpoint, UnknownTokenizersAreRefused) {
     const auto file = GgufFile::open(directory.path());
     ASSERT_FALSE(file.ok()) << to;
     EXPECT_SAYS(file.error().message, expected);
+  }
+}
+
+/// `text` with its first `from` replaced.
+std::string with(std::string text, std::string_view from, std::string_view to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+const std::string kWordPiece = R"({"added_tokens":[
+    {"id":0,"content":"[UNK]","special":true},{"id":1,"content":"[CLS]","special":true},
+    {"id":2,"content":"[SEP]","special":true}],
+  "normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,
+    "strip_accents":null,"lowercase":false},
+  "pre_tokenizer":{"type":"BertPreTokenizer"},
+  "post_processor":{"type":"TemplateProcessing","single":[
+    {"SpecialToken":{"id":"[CLS]","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
+    {"SpecialToken":{"id":"[SEP]","type_id":0}}]},
+  "model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##",
+    "max_input_chars_per_word":100,
+    "vocab":{"[UNK]":0,"[CLS]":1,"[SEP]":2,"un":3,"##able":4}}})";
+
+// Goal: WordPiece vocabularies get GGUF's spelling, BERT's flags and the tokens around a text;
+// other rules are refused.
+TEST(Checkpoint, WordPieceBecomesKeys) {
+  const Directory directory;
+  directory.write("tokenizer.json", kWordPiece);
+  const auto opened = GgufFile::open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().text();
+  const GgufFile& file = opened.value();
+  EXPECT_EQ(file.string("tokenizer.ggml.model").value(), "bert");
+  EXPECT_EQ(file.find("tokenizer.ggml.tokens")->as_strings().value(),
+            (std::vector<std::string_view>{"[UNK]", "[CLS]", "[SEP]", "▁un", "able"}));
+  EXPECT_EQ(file.boolean("tokenizer.ggml.normalizer.lowercase").value(), false);
+  EXPECT_EQ(file.boolean("tokenizer.ggml.normalizer.strip_accents").value(), false);
+  EXPECT_EQ(file.integer("tokenizer.ggml.cls_token_id").value(), 1);
+  EXPECT_EQ(file.integer("tokenizer.ggml.seperator_token_id").value(), 2);
+  EXPECT_EQ(file.integer("tokenizer.ggml.unknown_token_id").value(), 0);
+  EXPECT_EQ(file.boolean("tokenizer.ggml.add_eos_token").value(), true);
+  const std::pair<const char*, const char*> others[] = {
+      {"\"##\"", "\"@@\""},
+      {":100", ":50"},
+      {"BertPreTokenizer", "Whitespace"},
+      {"\"clean_text\":true", "\"clean_text\":false"},
+      {"\"type\":\"BertNormalizer\"", "\"type\":\"NFKC\""}};
+  for (const auto& [from, to] : others) {
+    directory.write("tokenizer.json", with(kWordPiece, from, to));
+    const auto refused = GgufFile::open(directory.path());
+    ASSERT_FALSE(refused.ok()) << to;
+    EXPECT_SAYS(refused.error().message, "only supported as");
+  }
+}
+
+const std::string kUnigram = R"({"added_tokens":[{"id":0,"content":"<unk>","special":true}],
+  "normalizer":{"type":"Sequence","normalizers":[
+    {"type":"Precompiled","precompiled_charsmap":"AQID"},
+    {"type":"Strip","strip_left":false,"strip_right":true},
+    {"type":"Replace","pattern":{"Regex":" {2,}"},"content":"▁"}]},
+  "pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"always"},
+  "post_processor":{"type":"RobertaProcessing","sep":["</s>",9],"cls":["<s>",8]},
+  "model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["▁a",-1.5],["b",-2]]}})";
+
+// Goal: Unigram vocabularies keep scores and charsmap; every step that would change a text in
+// another way, and every damaged entry, is refused by name.
+TEST(Checkpoint, UnigramBecomesKeys) {
+  const Directory directory;
+  directory.write("tokenizer.json", kUnigram);
+  const auto opened = GgufFile::open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().text();
+  const GgufFile& file = opened.value();
+  EXPECT_EQ(file.string("tokenizer.ggml.model").value(), "t5");
+  EXPECT_EQ(file.find("tokenizer.ggml.scores")->as_floats().value(),
+            (std::vector<float>{0, -1.5F, -2}));
+  EXPECT_EQ(file.find("tokenizer.ggml.precompiled_charsmap")->as_ints().value(),
+            (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(file.boolean("tokenizer.ggml.remove_extra_whitespaces").value(), true);
+  EXPECT_EQ(file.boolean("tokenizer.ggml.add_bos_token").value(), false);  // <s> is no token
+  EXPECT_EQ(file.integer("tokenizer.ggml.unknown_token_id").value(), 0);
+  const std::tuple<const char*, const char*, const char*> others[] = {
+      {"\"Strip\"", "\"Lowercase\"", "normalizer has a step that is not known"},
+      {" {2,}", " +", "normalizer has a step that is not known"},
+      {"\"strip_right\":true", "\"strip_right\":false", "normalizer has a step"},
+      {"AQID", "A", "no base64"},
+      {"\"always\"", "\"never\"", "pre_tokenizer has a step"},
+      {"\"Metaspace\"", "\"WhitespaceSplit\"", "does not mark blanks"},
+      {"[\"b\",-2]", "[\"b\"]", "no pair of a text and a score"},
+      {"[\"b\",-2]", "[\"b\",\"x\"]", "no pair of a text and a score"},
+      {"\"unk_id\":0", "\"unk_id\":3", "unk_id is 3, expected 0 to 2"}};
+  for (const auto& [from, to, expected] : others) {
+    directory.write("tokenizer.json", with(kUnigram, from, to));
+    const auto refused = GgufFile::open(directory.path());
+    ASSERT_FALSE(refused.ok()) << to;
+    EXPECT_SAYS(refused.error().message, expected);
   }
 }
 

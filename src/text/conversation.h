@@ -26,15 +26,15 @@ struct SampledTurn {
 };
 
 struct Message {
-  std::string role;         ///< system, user, assistant, tool, latest_reminder
+  std::string role = {};    ///< system, user, assistant, tool, latest_reminder
   bool has_content = true;  ///< false: the field was null or absent (an assistant's tool call)
-  std::string content;
-  std::vector<std::string> parts;  ///< of a content that came in several; empty: one
-  std::string reasoning;
-  std::vector<ToolCall> tool_calls;
-  std::string tool_call_id;
-  std::string name;
-  std::optional<SampledTurn> sampled;  ///< set by who knows that the turn is exactly this
+  std::string content = {};
+  std::vector<std::string> parts = {};  ///< of a content that came in several; empty: one
+  std::string reasoning = {};
+  std::vector<ToolCall> tool_calls = {};
+  std::string tool_call_id = {};
+  std::string name = {};
+  std::optional<SampledTurn> sampled = {};  ///< set by who knows that the turn is exactly this
 };
 
 struct Conversation {
@@ -46,6 +46,7 @@ struct Conversation {
   std::optional<bool> thinking;         ///< empty: as template_variables say, else the codec
   std::string reasoning_effort;         ///< low, high, max and their neighbours; empty: as above
   bool tool_required = false;           ///< the answer should begin with a call
+  bool one_call = false;                ///< the answer ends with its first call
 
   /// The variables a chat template reads. `parse_arguments`: the template wants tool-call
   /// arguments as values instead of text.

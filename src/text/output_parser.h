@@ -62,7 +62,10 @@ struct OutputParserOptions {
   CallSyntax syntax = CallSyntax::kNone;
   OutputStart start = OutputStart::kAnswer;
   bool tools_offered = true;  ///< false: what looks like a call comes back as text
-  std::string call_id = {};   ///< id of the first call; further ones get "_0001", ...
+  /// An answer that has begun as text is text to its end, markers in it too: it has a format, and
+  /// strings in it may hold anything.
+  bool plain_content = false;
+  std::string call_id = {};  ///< id of the first call; further ones get "_0001", ...
 };
 
 /// One per stream; not thread-safe. Rules (as DeepSeek's API shows its own models):

@@ -26,12 +26,14 @@ enum class TokenKind : uint8_t {
 
 /// A vocabulary as a file describes it (GGUF names: tokenizer.ggml.*). Untrusted: create() checks.
 struct VocabSpec {
-  std::string model;  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "bert" (WordPiece)
-  std::string pre;    ///< pre-tokenizer of gpt2 models: "smollm", "qwen2", "deepseek-v3", ...
+  /// "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "bert" (WordPiece), "t5" (Unigram)
+  std::string model;
+  std::string pre;  ///< pre-tokenizer of gpt2 models: "smollm", "qwen2", "deepseek-v3", ...
   std::vector<std::string> tokens;
   std::vector<float> scores;        ///< empty or one per token
   std::vector<uint8_t> kinds;       ///< empty (all normal) or one per token, TokenKind values
   std::vector<std::string> merges;  ///< "left right", rank = index
+  std::string charsmap;  ///< precompiled_charsmap of t5 models: text/tokenizer/charsmap.h
   std::optional<int64_t> bos, eos, eot, eom, unknown, separator, padding, cls, mask;
   std::optional<int64_t> fim_prefix, fim_suffix, fim_middle, fim_pad, fim_repo, fim_separator;
   std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;

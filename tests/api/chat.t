@@ -97,7 +97,7 @@ POST /v1/chat/completions
 POST /v1/chat/completions
 {"messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "json_schema"}}
 = status 400
-= json error.message contains "not supported yet"
+= json error.param = "response_format.json_schema"
 
 POST /v1/chat/completions
 {"model": "gpt-9", "messages": [{"role": "user", "content": "Hi"}]}

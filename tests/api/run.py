@@ -15,13 +15,19 @@ A .t file is a list of requests, each followed by what must come back:
     = header content-type application/json      the header contains the text
     = json usage.prompt_tokens > 0     path op value; ops: = != > >= contains has-not
     = json data.0.id exists
+    = line 0 done = false              n-th line of an NDJSON answer (negative from the end)
     = body contains text
     = event 0 choices.0.delta.role = "assistant"   n-th data: event (negative from the end)
     = events ordered                   SSE: each event is JSON, [DONE] is last, one id, one created
+    = names a b c                      SSE: names of the events, each run of the same once
+    = save NAME path                   keeps a value of the JSON; {{NAME}} in later requests is it
     > text                             WS: send a text message
     < done = true                      WS: read messages until one fits; it must not take 60 s
+
+A file that begins with "# model: PATH" (from the root) is run against a server of that model instead.
 """
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -40,6 +46,9 @@ BINARY = os.environ.get("HADAL_BINARY") or str(ROOT / "build/dev/hadal")
 MODEL = os.environ.get("HADAL_TEST_MODEL", "")
 KEY = "scenario-key"
 FORBIDDEN = re.compile(r"0x[0-9a-f]{6,}|/(home|usr|root|tmp|work|var)/|std::|\.cc\b")
+
+
+SAVED = {}
 
 
 class Mismatch(Exception):
@@ -83,7 +92,12 @@ class Answer:
         self.text = body.decode("utf-8", "replace")
 
     def events(self):
-        return [block[6:] for block in self.text.split("\n\n") if block.startswith("data: ")]
+        lines = [line for line in self.text.split("\n") if line.startswith("data: ")]
+        return [line[6:] for line in lines]
+
+    def names(self):
+        names = [line[7:] for line in self.text.split("\n") if line.startswith("event: ")]
+        return [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
 
     def check(self, expectation):
         kind, _, rest = expectation.partition(" ")
@@ -102,8 +116,17 @@ class Answer:
         elif kind == "event":
             number, _, expression = rest.partition(" ")
             check_value(json.loads(self.events()[int(number)]), expression)
+        elif kind == "line":
+            number, _, expression = rest.partition(" ")
+            check_value(json.loads(self.text.splitlines()[int(number)]), expression)
         elif kind == "events":
             self.check_order()
+        elif kind == "names":
+            if self.names() != rest.split():
+                raise Mismatch(f"the events are {' '.join(self.names())}")
+        elif kind == "save":
+            name, _, path = rest.partition(" ")
+            SAVED[name] = str(lookup(json.loads(self.text), path))
         else:
             raise Mismatch(f"unknown expectation {expectation!r}")
 
@@ -191,11 +214,11 @@ class Scenario:
             self.run_socket(port)
             return
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        body = expand("\n".join(self.body)).replace("{{MODEL}}", model)
+        body = expand("\n".join(self.body), model)
         headers = {"Authorization": "Bearer " + KEY, **self.headers}
         if body:
             headers.setdefault("Content-Type", "application/json")
-        connection.request(self.method, self.path.replace("{{MODEL}}", model), body.encode() or None, headers)
+        connection.request(self.method, expand(self.path, model), body.encode() or None, headers)
         response = connection.getresponse()
         answer = Answer(response.status, response.headers, response.read())
         if answer.status >= 400 and FORBIDDEN.search(answer.text):
@@ -214,7 +237,9 @@ class Scenario:
         client.socket.close()
 
 
-def expand(text):
+def expand(text, model):
+    for name, value in {**SAVED, "MODEL": model}.items():
+        text = text.replace("{{" + name + "}}", value)
     return re.sub(r"\{\{REPEAT (.*?) (\d+)\}\}", lambda m: m[1] * int(m[2]), text)
 
 
@@ -258,6 +283,29 @@ def wait_until_ready(port, process):
     raise SystemExit("the server was not ready within 60 s")
 
 
+def resident_bytes(pid):
+    """Memory of a process that is in RAM."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+
+@contextlib.contextmanager
+def serving(*options):
+    """A server that is ready, as (port, process); it must end in order."""
+    port = free_port()
+    process = subprocess.Popen([BINARY, "serve", "--port", str(port), *options], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until_ready(port, process)
+        yield port, process
+        if process.poll() is not None:
+            raise SystemExit(f"the server ended by itself with {process.returncode}")
+    finally:
+        process.terminate()
+        code = process.wait(timeout=30)
+    if code != 0:
+        raise SystemExit(f"the server ended with {code} after SIGTERM")
+
+
 def run_all(scenarios, port, model):
     failed = 0
     for scenario in scenarios:
@@ -269,30 +317,30 @@ def run_all(scenarios, port, model):
     return failed
 
 
+def model_of(path):
+    """The model that a file asks for, or the one of the environment."""
+    first = path.read_text("utf-8").split("\n", 1)[0]
+    return str(ROOT / first.removeprefix("# model: ")) if first.startswith("# model: ") else MODEL
+
+
 def main():
     names = sys.argv[1:]
-    files = [path for path in sorted(HERE.glob("*.t")) if not names or path.stem in names]
-    scenarios = [scenario for path in files for scenario in read_scenarios(path)]
-    if not os.path.isfile(MODEL):
-        print("SKIPPED: HADAL_TEST_MODEL names no model file, so no API scenario ran")
-        print(f"0 passed, 0 failed, {len(scenarios)} skipped")
-        return 0
-    port = free_port()
-    process = subprocess.Popen([BINARY, "serve", "--model", MODEL, "--port", str(port), "--alias", "test-model",
-                                "--ctx", "1024", "--api-key", KEY], stderr=subprocess.PIPE, text=True)
-    try:
-        wait_until_ready(port, process)
-        failed = run_all(scenarios, port, "test-model")
-        if process.poll() is not None:
-            failed += 1
-            print(f"FAILED the server ended by itself with {process.returncode}")
-    finally:
-        process.terminate()
-        code = process.wait(timeout=30)
-    if code != 0:
-        failed += 1
-        print(f"FAILED the server ended with {code} after SIGTERM")
-    print(f"{len(scenarios) - failed} passed, {failed} failed, 0 skipped")
+    by_model = {}
+    for path in sorted(HERE.glob("*.t")):
+        if not names or path.stem in names:
+            by_model.setdefault(model_of(path), []).extend(read_scenarios(path))
+    passed = failed = skipped = 0
+    for model, scenarios in by_model.items():
+        if not model or not os.path.exists(model):
+            print(f"SKIPPED: there is no {model or 'HADAL_TEST_MODEL'}; tools/fetch_test_data.py brings the models")
+            skipped += len(scenarios)
+            continue
+        more = ["--model", "nano", "--map", "gpt-4*=nano"] if model == MODEL else []
+        with serving("--model", model, *more, "--alias", "test-model", "--ctx", "1024", "--api-key", KEY) as (port, _):
+            wrong = run_all(scenarios, port, "test-model")
+        failed += wrong
+        passed += max(0, len(scenarios) - wrong)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 

@@ -48,7 +48,15 @@ GET /version
 
 GET /openapi.json
 = json openapi = "3.1.0"
-= json paths./v1/chat/completions exists
+= json paths./v1/chat/completions.post.requestBody.content.application/json.schema.required = ["messages"]
+= json components.schemas.Error.required = ["error"]
+
+GET /docs
+Authorization: none
+= status 200
+= header content-type text/html
+= header content-security-policy default-src 'none'; style-src 'sha256-
+= body contains 接口文档
 
 GET /
 Authorization: none

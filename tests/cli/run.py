@@ -24,7 +24,8 @@ MODEL = files.write_model(DIR / "tiny.gguf")
 OTHER = files.write_model(DIR / "other.gguf", seed=2)
 TEXT = DIR / "text.txt"
 TEXT.write_text("The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸。" * 3)
-COMMANDS = ("serve chat run pull list show rm cache tokenize detokenize template logits eval bench convert quantize imatrix").split()
+COMMANDS = ("serve chat run pull list show rm cache tokenize detokenize template logits eval bench convert quantize imatrix "
+            "embed").split()
 
 
 def one_object(run):
@@ -71,6 +72,21 @@ def test_wrong_usage():
     fails(hadal("chat"), 2, "--url")
     fails(hadal("pull"), 2, "--default")
     fails(hadal("bench", "--model", MODEL, "-p", "0"), 2)
+
+
+def test_embed():
+    """A vector of length 1 per line, of a generative model too; what is no line for the model has its number."""
+    lines = [json.loads(line) for line in hadal("embed", "--json", "--model", "nano", stdin="sea\nsky and sea").out.splitlines()]
+    assert [line["index"] for line in lines] == [0, 1], lines
+    for line in lines:
+        assert abs(sum(x * x for x in line["embedding"]) - 1) < 1e-4, line
+    plain = hadal("embed", "--model", "nano", stdin="sea\n").out
+    assert [float(x) for x in plain.split()] == lines[0]["embedding"], plain[:200]
+    assert hadal("embed", "--model", "nano", stdin="").out == ""
+    reranker = ROOT / "tests/golden/encoders/reranker"
+    fails(hadal("embed", "--model", reranker, stdin="a"), 1, "judges pairs of texts", "/v1/rerank")
+    fails(hadal("embed", "--model", "nano", stdin="a\n" + "b " * 100000), 1, "line 2 has", "--truncate")
+    fails(hadal("run", "--model", reranker, "--prompt", "a"), 1, "is an encoder", "hadal embed")
 
 
 def test_tokenize():

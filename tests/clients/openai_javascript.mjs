@@ -62,6 +62,25 @@ const tests = {
     await assert.rejects(client.chat.completions.create({ ...question, model: "nope" }), OpenAI.NotFoundError);
     await assert.rejects(client.chat.completions.create({ ...question, temperature: -1 }), OpenAI.BadRequestError);
   },
+  async "answers over responses"() {
+    const ask = { model, temperature: 0, max_output_tokens: 24, input: question.messages[0].content };
+    const whole = await client.responses.create(ask);
+    assert.match(whole.output_text, /Paris/);
+    const final = await client.responses.stream(ask).finalResponse();
+    assert.equal(final.output_text, whole.output_text);
+    const types = [];
+    for await (const event of await client.responses.create({ ...ask, stream: true })) types.push(event.type);
+    assert.equal(types[0], "response.created");
+    assert.equal(types.at(-1), `response.${whole.status}`);
+    const next = await client.responses.create({ ...ask, input: "Why?", previous_response_id: whole.id });
+    assert.equal(next.previous_response_id, whole.id);
+    assert.equal((await client.responses.retrieve(whole.id)).output_text, whole.output_text);
+    const items = [];
+    for await (const item of client.responses.inputItems.list(whole.id)) items.push(item);
+    assert.equal(items[0].role, "user");
+    await client.responses.delete(whole.id);
+    await assert.rejects(client.responses.retrieve(whole.id), OpenAI.NotFoundError);
+  },
   async "WebSocket streams tokens"() {
     const frames = await exchange(JSON.stringify({ prompt: "1, 2, 3, 4,", max_tokens: 8, temperature: 0 }));
     assert.match(frames.map((frame) => frame.text ?? "").join(""), /5/);

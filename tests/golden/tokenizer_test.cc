@@ -89,6 +89,11 @@ class Vectors {
     auto parsed = parse_json(read_all(kRoot / "tests/golden/tokenizer/vectors.json"));
     CHECK(parsed.ok());
     root_ = std::move(parsed).value().as_object();
+    auto encoders = parse_json(read_all(kRoot / "tests/golden/encoders/tokenizers.json"));
+    CHECK(encoders.ok());
+    for (const json::value& family : encoders.value().at("families").as_array()) {
+      root_["families"].as_array().push_back(family);
+    }
     for (const auto& atom : root_["atoms"].as_array()) atoms_.emplace_back(atom.as_string());
     for (const auto& range : root_["ranges"].as_array()) {
       ranges_.emplace_back(number(range.as_array()[0]), number(range.as_array()[1]));
@@ -148,27 +153,42 @@ std::string text_of(const json::object& object, std::string_view name) {
 }
 
 fs::path vocabulary_path(const std::string& name) {
-  return name == "smollm2" ? kTestData / "models/smollm2-135m.gguf" : kTestData / (name + ".gguf");
+  if (name == "smollm2") return kTestData / "models/smollm2-135m.gguf";
+  if (name == "minilm") return kTestData / "models/minilm";
+  if (name == "e5-small") return kTestData / "models/e5-small.gguf";
+  if (name == "unigram") return kRoot / "tests/golden/encoders/unigram";
+  return kTestData / (name + ".gguf");
 }
 
-void expect_strings(const Tokenizer& tokenizer, const json::array& strings,
-                    const json::array& ids) {
+/// The `tokenizers` package drops U+0085 at the end, SentencePiece keeps it, and so do we
+/// (docs/EMBEDDINGS.md): compared without, where that package is the reference.
+std::string without_next_line(std::string text) {
+  while (text.ends_with("\xC2\x85")) text.resize(text.size() - 2);
+  return text;
+}
+
+void expect_strings(const Tokenizer& tokenizer, const json::array& strings, const json::array& ids,
+                    bool drops_next_line) {
   ASSERT_EQ(strings.size(), ids.size());
   for (size_t i = 0; i < strings.size(); ++i) {
-    const std::string text(strings[i].as_string());
+    std::string text(strings[i].as_string());
+    if (drops_next_line) text = without_next_line(std::move(text));
     EXPECT_EQ(tokenizer.encode(text, Specials::kText), parse_ids(std::string(ids[i].as_string())))
         << text;
   }
 }
 
-void expect_random(const Tokenizer& tokenizer, const Vectors& vectors, const json::object& family) {
+void expect_random(const Tokenizer& tokenizer, const Vectors& vectors, const json::object& family,
+                   bool drops_next_line) {
   Random random(Vectors::number(family.find("seed")->value()));
   const bool with_bytes = family.find("bytes")->value().as_bool();
   int block = 0;
   for (const auto& wanted : family.find("random")->value().as_array()) {
     Digest digest;
     for (int i = 0; i < 100; ++i) {
-      digest.add(tokenizer.encode(vectors.random_string(random, with_bytes), Specials::kText));
+      std::string text = vectors.random_string(random, with_bytes);
+      if (drops_next_line) text = without_next_line(std::move(text));
+      digest.add(tokenizer.encode(text, Specials::kText));
     }
     EXPECT_EQ(digest.text(), std::string(wanted.as_string())) << "random strings, block " << block;
     ++block;
@@ -192,8 +212,10 @@ TEST(TokenizerGolden, EqualsReferences) {
     }
     auto tokenizer = load(path, text_of(family, "pre"));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().text();
-    expect_strings(*tokenizer.value(), vectors.strings(), family.find("ids")->value().as_array());
-    expect_random(*tokenizer.value(), vectors, family);
+    const bool drops_next_line = text_of(family, "name") == "e5-small";
+    expect_strings(*tokenizer.value(), vectors.strings(), family.find("ids")->value().as_array(),
+                   drops_next_line);
+    expect_random(*tokenizer.value(), vectors, family, drops_next_line);
     for (const auto& [name, wanted] : family.find("bulk")->value().as_object()) {
       Digest digest;
       digest.add(tokenizer.value()->encode(vectors.bulk_text(name), Specials::kText));

@@ -1,6 +1,7 @@
 /// From a row of logits to one id.
 ///
-///   adjust()  mask, bias, penalties: touches only the ids they name, and remembers what was there
+///   adjust()  filter, mask, bias, penalties: the last three touch only the ids they name, and
+///             what was there is remembered
 ///   draw()    temperature, top_k, typical_p, top_p, min_p: leaves a kept set in rising id order,
 ///   or
 ///             the whole row when no filter is on; then one uniform number picks by cumulative
@@ -9,6 +10,7 @@
 /// Picking in id order makes the outcome independent of how the kept set was found, so the partial
 /// selections here choose exactly what a full sort would (the tests' naive twin does one).
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -44,8 +46,10 @@ float clamp_finite(float value) {
 
 }  // namespace
 
-Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed)
+Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, uint64_t fallback_seed,
+                 FilterSlot filter)
     : params_(std::move(params)),
+      filter_(std::move(filter)),
       // Mixed, so that seeds n and n + 1 do not give streams that are shifts of each other.
       random_state_(mix(params_.seed.value_or(fallback_seed) + 0x9E3779B97F4A7C15u)),
       surprise_bound_(2.0 * params_.mirostat_tau) {  // where the paper starts
@@ -79,8 +83,7 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
   const bool wants_logprobs = params_.top_logprobs >= 0;
   if (wants_logprobs) report(logits, model_max, out);
 
-  adjust(logits, masked);
-  if (!touched_.empty()) row = scan_row(logits);
+  if (adjust(logits, masked)) row = scan_row(logits);
   if (row.max == kBanned) {
     return Error{Code::kInternal, "no token may be chosen: all are masked or banned"};
   }
@@ -93,12 +96,20 @@ Result<Sampled> Sampler::sample(std::span<float> logits, std::span<const TokenId
     out.logprob = clamp_finite(logit - model_max + out.logprob);
   }
   count(out.id);
+  if (filter_ && !filter_->accept(out.id)) {
+    return Error{Code::kInternal, "the answer's structure cannot go on"};
+  }
   return out;
+}
+
+void Sampler::forced(int64_t most, std::vector<TokenId>& out) const {
+  if (filter_) filter_->forced(most, out);
 }
 
 Sampler Sampler::fork() const {
   Sampler out;
   out.params_ = params_;
+  out.filter_ = filter_;
   out.output_counts_ = output_counts_;
   out.prompt_ids_ = prompt_ids_;
   out.random_state_ = random_state_;
@@ -134,13 +145,37 @@ void Sampler::set_logit(std::span<float> logits, TokenId id, float value) {
   logits[index_of(id)] = value;
 }
 
-void Sampler::adjust(std::span<float> logits, std::span<const TokenId> masked) {
+bool Sampler::adjust(std::span<float> logits, std::span<const TokenId> masked) {
   touched_.clear();
+  const bool filtered = apply_filter(logits);
   for (TokenId id : masked) {
+    if (filter_) break;
     if (id >= 0 && index_of(id) < logits.size()) set_logit(logits, id, kBanned);
   }
   apply_bias(logits);
   apply_penalties(logits);
+  return filtered || !touched_.empty();
+}
+
+/// What it bans can not be chosen, so nobody asks for its value later: touched_ stays as it is.
+bool Sampler::apply_filter(std::span<float> logits) {
+  const std::span<const uint64_t> allowed =
+      filter_ ? filter_->allowed() : std::span<const uint64_t>();
+  if (allowed.empty()) return false;
+  constexpr size_t kBits = 64;
+  for (size_t first = 0; first < logits.size(); first += kBits) {
+    uint64_t banned = first / kBits < allowed.size() ? ~allowed[first / kBits] : ~uint64_t{0};
+    const std::span<float> part = logits.subspan(first, std::min(kBits, logits.size() - first));
+    if (banned == ~uint64_t{0}) {
+      std::fill(part.begin(), part.end(), kBanned);
+      continue;
+    }
+    if (part.size() < kBits) banned &= (uint64_t{1} << part.size()) - 1;
+    for (; banned != 0; banned &= banned - 1) {
+      part[static_cast<size_t>(std::countr_zero(banned))] = kBanned;
+    }
+  }
+  return true;
 }
 
 void Sampler::apply_bias(std::span<float> logits) {

@@ -22,6 +22,14 @@ Status Inbox::push(std::unique_ptr<Row> row, int64_t now_micros) {
   return {};
 }
 
+Status Inbox::push_task(std::function<void()> task) {
+  MutexLock lock(mu_);
+  if (closed_ || stop_) return Error{Code::kUnavailable, "the engine takes no more work"};
+  tasks_.push_back(std::move(task));
+  work_.notify_one();
+  return {};
+}
+
 void Inbox::cancel(RequestId id) {
   MutexLock lock(mu_);
   if (!live_.contains(id)) return;
@@ -87,6 +95,10 @@ InboxWork Inbox::take(int room, int64_t now_micros) {
   while (static_cast<int>(work.admitted.size()) < room && queue_.size() > 0) {
     ++stats_.running;
     work.admitted.push_back(queue_.pop(now_micros));
+  }
+  while (!tasks_.empty() && (stop_ || work.tasks.empty())) {
+    work.tasks.push_back(std::move(tasks_.front()));
+    tasks_.pop_front();
   }
   if (!work.expired.empty()) work.wait_estimate = queue_.wait_estimate(now_micros);
   return work;

@@ -1,6 +1,8 @@
 #pragma once
 /// Inbox: the border between callers' threads and the engine's thread. Everything that crosses it
 /// is here, under one mutex: waiting requests, cancellations, the stop flag and the counters.
+#include <deque>
+#include <functional>
 #include <memory>
 #include <set>
 #include <unordered_set>
@@ -19,6 +21,7 @@ struct InboxWork {
   std::vector<std::unique_ptr<Row>> cancelled;  ///< were still waiting
   std::vector<std::unique_ptr<Row>> expired;    ///< waited longer than they may
   int64_t wait_estimate = 0;                    ///< of a new request; set when some expired
+  std::deque<std::function<void()>> tasks;      ///< one, or with stop all
   std::vector<RequestId> cancelled_running;     ///< oldest first
   bool stop = false;
 };
@@ -53,6 +56,8 @@ class Inbox {
   Status push(std::unique_ptr<Row> row, int64_t now_micros);
   /// Ids that are not live are ignored.
   void cancel(RequestId id);
+  /// See Engine::between_steps.
+  Status push_task(std::function<void()> task);
   /// What still waits at `deadline_micros` ends with kExpired.
   void close_door(int64_t deadline_micros);
   void stop();
@@ -76,7 +81,7 @@ class Inbox {
 
  private:
   bool work_is_there() const REQUIRES(mu_) {
-    return stop_ || queue_.size() > 0 || !cancelled_.empty();
+    return stop_ || queue_.size() > 0 || !cancelled_.empty() || !tasks_.empty();
   }
 
   mutable Mutex mu_;
@@ -85,6 +90,7 @@ class Inbox {
   WaitQueue queue_ GUARDED_BY(mu_);
   std::unordered_set<RequestId> live_ GUARDED_BY(mu_);
   std::set<RequestId> cancelled_ GUARDED_BY(mu_);  ///< subset of live_, oldest first
+  std::deque<std::function<void()>> tasks_ GUARDED_BY(mu_);
   int open_ GUARDED_BY(mu_) = 0;
   bool closed_ GUARDED_BY(mu_) = false;
   bool stop_ GUARDED_BY(mu_) = false;

@@ -106,6 +106,7 @@ bool EngineLoop::turn() {
   }
   for (const RequestId id : work.cancelled_running) scheduler_.cancel(id);
   for (auto& row : work.admitted) scheduler_.admit(std::move(row));
+  for (const std::function<void()>& task : work.tasks) task();
   if (work.stop) {
     scheduler_.cancel_all();
     check_integrity();

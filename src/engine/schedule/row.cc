@@ -11,7 +11,7 @@ Row::Row(RequestId id_in, GenerateRequest request_in, std::unique_ptr<TokenSink>
     : id(id_in),
       request(std::move(request_in)),
       sink(std::move(sink_in)),
-      sampler(request.sampling, request.prompt, fallback_seed),
+      sampler(request.sampling, request.prompt, fallback_seed, std::move(request.filter)),
       max_output(max_output_in),
       tokens(request.prompt),
       submitted_at_(now_micros) {

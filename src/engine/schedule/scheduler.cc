@@ -273,12 +273,12 @@ bool Scheduler::computed_by_older(const Row& row) {
 /// Guesses behind the tokens of decoding rows. None goes beyond what a row may still sample, hence
 /// none beyond its context.
 void Scheduler::speculate() {
-  if (!speculator_.on()) return;
   speculated_.clear();
   int64_t step_rows = 0;
   for (const auto& row : rows_) {
     step_rows += row->planned;
     if (row->planned == 0 || !row->decoding()) continue;
+    if (!speculator_.on() && !row->sampler.filtered()) continue;
     const int64_t most = row->max_output - row->completion_tokens - 1;
     if (speculator_.wants_pages()) {
       kv_.grow(row->kv, row->fed + std::min<int64_t>(most, limits::kDraftTokens));
@@ -291,6 +291,7 @@ void Scheduler::speculate() {
                                     .pool = &kv_.pool()},
                            .state = &row->draft});
   }
+  if (speculated_.empty()) return;
   speculator_.plan(speculated_, step_rows, options_.max_step_tokens - step_rows,
                    row_cost(budget_.model()));
   for (const auto& row : rows_) {

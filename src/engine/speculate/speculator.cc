@@ -52,10 +52,16 @@ void Speculator::plan(std::span<SpeculatedRow> rows, int64_t step_rows, int64_t 
     row.task.draft = &row.state->draft_;
     row.task.most = std::min<int64_t>(row.task.most, limits::kDraftTokens);
   }
-  if (drafter_ == nullptr || rows.empty()) return;
+  for (SpeculatedRow& row : rows) {
+    if (!plan_forced(row, budget)) continue;
+    step_rows += row.state->planned_;
+    budget -= row.state->planned_;
+  }
   StepWorth load(step_rows, row_cost);
   tasks_.clear();
-  if (drafter_->cost_per_token() == 0) {
+  if (drafter_ == nullptr) {
+    // Nothing more to plan.
+  } else if (drafter_->cost_per_token() == 0) {
     plan_free(rows, load, budget);
   } else {
     plan_costly(rows, load, budget);
@@ -69,13 +75,30 @@ double Speculator::acceptance(RowDraft& state, int kind) const {
   return measured;
 }
 
+/// These tokens have to be computed some time, and as good as never in vain: no load speaks against
+/// it.
+bool Speculator::plan_forced(SpeculatedRow& row, int64_t budget) {
+  if (!row.task.sampler->filtered()) return false;
+  forced_.clear();
+  row.task.sampler->forced(std::min(row.task.most, budget), forced_);
+  if (forced_.empty()) return false;
+  RowDraft& state = *row.state;
+  for (const TokenId id : forced_) state.draft_.add(id);
+  state.draft_.kind = Draft::kForced;
+  state.planned_ = state.draft_.count;
+  return true;
+}
+
 /// Guesses first, then how many of them are worth checking. The rest is compared with what comes
 /// out all the same, so a row where copying begins to work is noticed at no cost.
 void Speculator::plan_free(std::span<SpeculatedRow> rows, StepWorth& load, int64_t budget) {
-  for (const SpeculatedRow& row : rows) tasks_.push_back(row.task);
+  for (const SpeculatedRow& row : rows) {
+    if (!row.state->forced()) tasks_.push_back(row.task);
+  }
   drafter_->propose(tasks_);
   for (SpeculatedRow& row : rows) {
     RowDraft& state = *row.state;
+    if (state.forced()) continue;
     const int64_t most = std::min({state.draft_.count, row.task.most, budget});
     state.planned_ = load.add(acceptance(state, state.draft_.kind), 0, most);
     budget -= state.planned_;
@@ -87,6 +110,7 @@ void Speculator::plan_costly(std::span<SpeculatedRow> rows, StepWorth& load, int
   const double cost = drafter_->cost_per_token();
   for (SpeculatedRow& row : rows) {
     RowDraft& state = *row.state;
+    if (state.forced()) continue;
     const int64_t most = std::min(row.task.most, budget);
     int64_t depth = load.add(acceptance(state, 0), cost, most);
     if (depth == 0 && most > 0 && ++state.since_try_ >= kTryAgain) depth = 1;
@@ -98,7 +122,9 @@ void Speculator::plan_costly(std::span<SpeculatedRow> rows, StepWorth& load, int
   }
   if (tasks_.empty()) return;
   drafter_->propose(tasks_);
-  for (SpeculatedRow& row : rows) row.state->planned_ = row.state->draft_.count;
+  for (SpeculatedRow& row : rows) {
+    if (!row.state->forced()) row.state->planned_ = row.state->draft_.count;
+  }
 }
 
 void Speculator::forget(RequestId id) {

@@ -60,8 +60,9 @@ class RowDraft {
 
  private:
   friend class Speculator;
+  bool forced() const { return draft_.kind == Draft::kForced; }
   /// How often a guess of each kind came true lately; below 0: the drafter's prior.
-  std::array<double, Draft::kKinds> acceptance_ = {-1, -1, -1, -1};
+  std::array<double, Draft::kKinds + 1> acceptance_ = {-1, -1, -1, -1, -1};
   Draft draft_;
   int64_t planned_ = 0;
   int64_t confirmed_ = 0;  ///< guesses that came true, of the current draft
@@ -78,23 +79,25 @@ struct SpeculatedRow {
 /// Belongs to the engine's thread.
 class Speculator {
  public:
-  /// `drafter` may be null: nothing is ever planned.
+  /// `drafter` may be null: then only what filters force is planned.
   explicit Speculator(std::unique_ptr<Drafter> drafter) : drafter_(std::move(drafter)) {}
 
   bool on() const { return drafter_ != nullptr; }
   bool wants_pages() const { return on() && drafter_->computes_in_pages(); }
   /// Plans guesses for `rows` in a step that has `step_rows` rows without them and room for
-  /// `budget` more. `row_cost` as in StepWorth.
+  /// `budget` more: what a row's filter forces, else the drafter's. `row_cost` as in StepWorth.
   void plan(std::span<SpeculatedRow> rows, int64_t step_rows, int64_t budget, double row_cost);
   void forget(RequestId id);
 
  private:
   double acceptance(RowDraft& state, int kind) const;
+  bool plan_forced(SpeculatedRow& row, int64_t budget);
   void plan_free(std::span<SpeculatedRow> rows, StepWorth& load, int64_t budget);
   void plan_costly(std::span<SpeculatedRow> rows, StepWorth& load, int64_t budget);
 
   std::unique_ptr<Drafter> drafter_;
   std::vector<DraftTask> tasks_;  ///< kept to save allocations
+  std::vector<TokenId> forced_;
 };
 
 }  // namespace hadal

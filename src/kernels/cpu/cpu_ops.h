@@ -177,6 +177,9 @@ struct Ops {
 
   // Element-wise, one row each.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                     float* out);
+  void (*gelu)(float* x, int64_t n);
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
   void (*add)(float* x, const float* y, int64_t n);
   int64_t (*arg_max)(const float* x, int64_t n);

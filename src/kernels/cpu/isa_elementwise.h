@@ -38,6 +38,61 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
   }
 }
 
+HADAL_INLINE float sum_row(const float* x, int64_t n) {
+  F sum = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum = add(sum, load(x + i));
+  if (i < n) sum = add(sum, load_rest(x + i, n - i));
+  return sum_lanes(sum);
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                float* out) {
+  const F mean = splat(sum_row(x, n) / static_cast<float>(n));
+  F squares = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F value = sub(load(x + i), mean);
+    squares = fma(value, value, squares);
+  }
+  if (i < n) {
+    float lane[kLanes] = {};
+    store_rest(lane, n - i, sub(load_rest(x + i, n - i), mean));
+    squares = fma(load(lane), load(lane), squares);
+  }
+  const F scale = splat(1.0f / sqrt_scalar(sum_lanes(squares) / static_cast<float>(n) + eps));
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const F value = mul(sub(load(x + i), mean), scale);
+    store(out + i, fma(value, load(weight + i), load(bias + i)));
+  }
+  if (i < n) {
+    const F value = mul(sub(load_rest(x + i, n - i), mean), scale);
+    store_rest(out + i, n - i,
+               fma(value, load_rest(weight + i, n - i), load_rest(bias + i, n - i)));
+  }
+}
+
+/// max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2)), erfc by Abramowitz and Stegun 7.1.26 (error 1.5e-7).
+/// Beyond 16 the second part is 0 in floats; the bound keeps infinity from meeting it.
+HADAL_INLINE F gelu_vector(F x) {
+  const F a = min(splat(16.0f), abs(x));
+  const F z = mul(a, splat(0.707106781f));
+  const F t = div(splat(1.0f), fma(splat(0.3275911f), z, splat(1.0f)));
+  F p = splat(1.061405429f);
+  p = fma(p, t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  const F tail = mul(mul(p, t), exp(fnma(z, z, zero())));
+  return fnma(mul(a, splat(0.5f)), tail, max(zero(), x));
+}
+
+void gelu(float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(x + i, gelu_vector(load(x + i)));
+  if (i < n) store_rest(x + i, n - i, gelu_vector(load_rest(x + i, n - i)));
+}
+
 HADAL_INLINE F silu_mul_vector(F gate, F up) {
   const F denominator = add(splat(1.0f), exp(sub(zero(), gate)));
   return mul(div(gate, denominator), up);

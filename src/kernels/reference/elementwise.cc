@@ -18,6 +18,26 @@ void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, 
   }
 }
 
+void layer_norm_row(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                    float* out) {
+  double mean = 0;
+  for (int64_t i = 0; i < n; ++i) mean += x[i];
+  mean /= static_cast<double>(n);
+  double variance = 0;
+  for (int64_t i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  const double scale = 1.0 / std::sqrt(variance / static_cast<double>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + bias[i]);
+  }
+}
+
+void gelu_in_place(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double z = x[i];
+    x[i] = static_cast<float>(z * 0.5 * std::erfc(-z * std::sqrt(0.5)));
+  }
+}
+
 void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     const double z = gate[i];

@@ -17,6 +17,9 @@ namespace hadal::reference {
 
 void rms_norm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows,
               int64_t n, float* out, int64_t out_stride);
+void layer_norm_row(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                    float* out);
+void gelu_in_place(float* x, int64_t n);
 void silu_mul(const float* gate, const float* up, int64_t n, float* out);
 void add_in_place(float* x, const float* y, int64_t n);
 int64_t arg_max(const float* x, int64_t n);

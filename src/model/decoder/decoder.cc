@@ -8,6 +8,7 @@
 
 namespace hadal {
 Status Decoder::set_observer(MatmulObserver* observer) {
+  observed_ = observer != nullptr;
   workspace_.set_observer(observer);
   moe_workspace_.set_observer(observer);
   for (MatmulRows* rows : {&normed_, &pairs_, &gated_}) rows->keep_floats(observer != nullptr);
@@ -23,8 +24,25 @@ Status Decoder::forward(const Batch& batch, KvPool& kv, std::span<float> logits)
   return {};
 }
 
+Status Decoder::states(const Batch& batch, KvPool& kv, std::span<float> out) {
+  const size_t n_logits = batch.rows.size() * static_cast<size_t>(config_.n_vocab);  // not wanted
+  TRY_STATUS(check_batch(batch, kv, kv_layout(), config_.n_vocab, n_logits));
+  const auto wanted = std::count_if(batch.rows.begin(), batch.rows.end(),
+                                    [](const BatchRow& row) { return row.wants_logits; });
+  CHECK(static_cast<int64_t>(out.size()) == wanted * config_.d_model);
+  wants_states_ = true;
+  normed_.keep_floats(true);
+  each_slice(batch.rows, [&](std::span<const BatchRow> slice, int64_t wanted_before) {
+    forward_slice(slice, batch.sequences, kv, out.data() + wanted_before * config_.d_model);
+  });
+  normed_.keep_floats(observed_);
+  wants_states_ = false;
+  return {};
+}
+
+/// `out`: logits, or states where they are wanted.
 void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
-                            KvPool& kv, float* logits) {
+                            KvPool& kv, float* out) {
   if (profile_ != nullptr) profile_->start();
   begin_rows(rows);
   embed(weights_.embedding, x_);
@@ -42,7 +60,7 @@ void Decoder::forward_slice(std::span<const BatchRow> rows, std::span<const KvSe
     keep_rows_with_logits(rows);
     if (n_rows_ == 0) return;
   }
-  project_head(weights_.head, weights_.output_norm, logits);
+  project_head(weights_.head, weights_.output_norm, out);
 }
 
 void Decoder::begin_rows(std::span<const BatchRow> rows) {
@@ -130,11 +148,16 @@ void Decoder::add_experts(const MoeWeights& moe, const std::vector<float>& norm_
   lap_experts(moe);
 }
 
-void Decoder::project_head(const Linear& head, const std::vector<float>& norm_weight,
-                           float* logits) {
+void Decoder::project_head(const Linear& head, const std::vector<float>& norm_weight, float* out) {
   const Weight* const readers[] = {&head.weight};
   norm(norm_weight, readers);
-  const MatmulTask tasks[] = {task(head, logits)};
+  if (wants_states_) {
+    for (int64_t r = 0; r < n_rows_; ++r) {
+      std::copy_n(normed_.floats(r), config_.d_model, out + r * config_.d_model);
+    }
+    return;
+  }
+  const MatmulTask tasks[] = {task(head, out)};
   matmul(normed_, tasks, pool_, workspace_);
   lap(Op::kHead, tasks);
 }

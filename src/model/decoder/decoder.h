@@ -38,6 +38,7 @@ class Decoder : public Model {
   uint64_t prediction_bytes_per_token() const override;
   uint64_t macs_per_token() const override;
   Status forward(const Batch& batch, KvPool& kv, std::span<float> logits) override;
+  Status states(const Batch& batch, KvPool& kv, std::span<float> out) override;
   bool predicts() const override { return weights_.prediction.has_value(); }
   Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
@@ -140,7 +141,7 @@ class Decoder : public Model {
     }
   }
   void forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
-                     KvPool& kv, float* logits);
+                     KvPool& kv, float* out);
   void begin_rows(std::span<const BatchRow> rows);
   void embed(const TensorView& table, std::vector<float>& out);
   void resize_buffers(int64_t rows);
@@ -149,7 +150,7 @@ class Decoder : public Model {
   void add_dense(const DenseWeights& dense, const std::vector<float>& norm_weight);
   void add_experts(const MoeWeights& moe, const std::vector<float>& norm_weight);
   void lap_experts(const MoeWeights& moe);
-  void project_head(const Linear& head, const std::vector<float>& norm_weight, float* logits);
+  void project_head(const Linear& head, const std::vector<float>& norm_weight, float* out);
   void store_states(const std::vector<float>& norm_weight, std::span<const KvSequence> sequences,
                     KvPool& kv);
   void join_states(std::span<const KvSequence> sequences, KvPool& kv);
@@ -160,6 +161,8 @@ class Decoder : public Model {
   void add_layer(int64_t index, Totals& out) const;
   Totals totals() const;
 
+  bool wants_states_ = false;  ///< of the pass in work, see states()
+  bool observed_ = false;
   std::vector<float> joined_;     ///< x of the prediction layer
   MatmulRows pairs_;              ///< an embedding and the state before it
   std::vector<float> norm_rows_;  ///< one row per piece of kRowGrain rows

@@ -52,15 +52,30 @@ Status Deepseek4Model::check(const Batch& batch, const KvPool& kv,
 
 Status Deepseek4Model::forward(const Batch& batch, KvPool& kv, std::span<float> logits) {
   TRY_STATUS(check(batch, kv, logits));
+  forward_slices(batch, kv, logits.data(), config_.n_vocab);
+  return {};
+}
+
+Status Deepseek4Model::states(const Batch& batch, KvPool& kv, std::span<float> out) {
+  const size_t n_logits = batch.rows.size() * static_cast<size_t>(config_.n_vocab);  // not wanted
+  TRY_STATUS(check_batch(batch, kv, kv_layout(), config_.n_vocab, n_logits));
+  wants_states_ = true;
+  normed_.keep_floats(true);
+  forward_slices(batch, kv, out.data(), config_.d_model);
+  normed_.keep_floats(observed_);
+  wants_states_ = false;
+  return {};
+}
+
+/// `width`: floats that a row gets.
+void Deepseek4Model::forward_slices(const Batch& batch, KvPool& kv, float* out, int64_t width) {
   const std::span<const BatchRow> rows = batch.rows;
-  float* out = logits.data();
   for (size_t begin = 0; begin < rows.size(); begin += kSliceRows) {
     const auto slice = rows.subspan(begin, std::min(kSliceRows, rows.size() - begin));
     forward_slice(slice, batch.sequences, kv, out);
     out += std::count_if(slice.begin(), slice.end(), [](auto& row) { return row.wants_logits; }) *
-           config_.n_vocab;
+           width;
   }
-  return {};
 }
 
 void Deepseek4Model::forward_slice(std::span<const BatchRow> rows,
@@ -412,6 +427,12 @@ void Deepseek4Model::experts(const LayerWeights& layer) {
 void Deepseek4Model::project_head(const Site& site, const std::vector<float>& norm, float* logits) {
   const Weight* const readers[] = {&weights_.head};
   enter(site, norm, readers);
+  if (wants_states_) {
+    for (int64_t r = 0; r < n_rows_; ++r) {
+      std::copy_n(normed_.floats(r), config_.d_model, logits + r * config_.d_model);
+    }
+    return;
+  }
   const MatmulTask tasks[] = {
       {.weight = &weights_.head, .out = logits, .out_stride = weights_.head.rows()}};
   matmul(normed_, tasks, pool_, workspace_);

@@ -41,7 +41,9 @@ class Deepseek4Model final : public Model {
   bool predicts() const override { return weights_.prediction.has_value(); }
   Status predict(const Batch& batch, KvPool& kv, std::span<float> logits) override;
   void set_profile(Profile* profile) override { profile_ = profile; }
+  Status states(const Batch& batch, KvPool& kv, std::span<float> out) override;
   Status set_observer(MatmulObserver* observer) override {
+    observed_ = observer != nullptr;
     workspace_.set_observer(observer);
     moe_workspace_.set_observer(observer);
     for (MatmulRows* rows : {&pairs_, &normed_, &q_latent_, &out_latent_}) {
@@ -61,6 +63,7 @@ class Deepseek4Model final : public Model {
     RopeAngles back;
   };
 
+  void forward_slices(const Batch& batch, KvPool& kv, float* out, int64_t width);
   void forward_slice(std::span<const BatchRow> rows, std::span<const KvSequence> sequences,
                      KvPool& kv, float* logits);
   void resize_buffers(int64_t rows);
@@ -148,6 +151,8 @@ class Deepseek4Model final : public Model {
   MoeWorkspace moe_workspace_;
   HeadsWorkspace heads_workspace_;
   Profile* profile_ = nullptr;
+  bool wants_states_ = false;  ///< of the pass in work, see states()
+  bool observed_ = false;
   std::vector<float> ones_;  ///< the weight of a norm that has none
 
   // The rows in work. Buffers only grow; packed rows.

@@ -19,7 +19,9 @@ class Binder {
  public:
   Binder(const GgufFile& file, const LoadOptions& options, ThreadPool& pool);
 
-  bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
+  bool has(const std::string& name) const { return tensor(name) != nullptr; }
+  /// Null when absent.
+  const TensorView* tensor(const std::string& name) const { return file_.find_tensor(name); }
 
   /// The tensor, which must have these extents; rows and matrices as far as they are 1.
   Result<const TensorView*> find(const std::string& name, int64_t cols, int64_t rows,

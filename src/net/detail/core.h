@@ -10,7 +10,9 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <vector>
 
+#include "base/mutex.h"
 #include "net/exchange.h"
 #include "net/server.h"
 #include <boost/asio/io_context.hpp>
@@ -43,6 +45,8 @@ class Connection : public Exchange {
   /// Closes the socket now; pending operations return with errors.
   virtual void close() = 0;
   virtual bool busy() const = 0;
+  /// The end of a batch, see ServerCore::flush_later().
+  virtual void flush() {}
 
   uint64_t id() const { return id_; }
   uint64_t serial() const { return serial_; }
@@ -69,6 +73,7 @@ class ServerCore {
  public:
   ServerCore(const ServerOptions& options_in, Router router_in)
       : options(options_in),
+        allowed_hosts(with_own_host(options_in)),
         router(std::move(router_in)),
         acceptor(io),
         timer(io),
@@ -79,16 +84,23 @@ class ServerCore {
   void run();
   void stop(int64_t timeout_micros);
 
+  /// Actions that come while the network thread is busy run as one batch: one wake-up, and one
+  /// write per connection at its end.
   void post(uint64_t connection, uint64_t serial, UniqueFunction<void(Exchange&)> action);
+  /// Whether a batch runs; then flush_later() has the connection's flush() called at its end.
+  bool in_batch() const { return in_batch_; }
+  void flush_later(uint64_t connection) { to_flush_.push_back(connection); }
   void work(UniqueFunction<void()> action);
   int64_t now() const;
   /// Erases the connection when nothing refers to it any more.
   void release(uint64_t id);
   /// Turns an HTTP connection (no operation pending) into a WebSocket under the same id.
   void upgrade(uint64_t id, tcp::socket socket, Upgrade upgrade);
-  std::string error_body(int status, std::string_view code, std::string_view message) const;
+  std::string error_body(const HttpRequest& request, int status, std::string_view code,
+                         std::string_view message) const;
 
   const ServerOptions options;
+  const std::vector<std::string> allowed_hosts;  ///< of the options, and the server's own
   const Router router;
   asio::io_context io{1};
   tcp::acceptor acceptor;
@@ -105,10 +117,28 @@ class ServerCore {
   std::atomic<size_t> open_count{0};
 
  private:
+  static std::vector<std::string> with_own_host(const ServerOptions& options) {
+    std::vector<std::string> hosts = options.allowed_hosts;
+    hosts.push_back(options.host);
+    return hosts;
+  }
+
+  struct Posted {
+    uint64_t connection;
+    uint64_t serial;
+    UniqueFunction<void(Exchange&)> action;
+  };
+
+  void run_posted();
   void accept();
   void refuse(tcp::socket socket);
   void tick();
   void finish_if_drained();
+
+  Mutex posted_mu_;
+  std::vector<Posted> posted_ GUARDED_BY(posted_mu_);
+  std::vector<uint64_t> to_flush_;
+  bool in_batch_ = false;
 };
 
 std::unique_ptr<Connection> make_http_connection(ServerCore& server, uint64_t id,

@@ -4,37 +4,6 @@
 
 namespace hadal {
 
-Checked parse_body(std::string_view body, json::object& out) {
-  auto parsed = parse_json(body);
-  if (!parsed.ok()) {
-    return ApiError{.status = 400,
-                    .code = "invalid_json",
-                    .message = "The body is not valid JSON: " + parsed.error().message};
-  }
-  if (!parsed.value().is_object()) {
-    return ApiError{
-        .status = 400, .code = "invalid_json", .message = "The body must be a JSON object."};
-  }
-  out = std::move(parsed.value().get_object());
-  return std::nullopt;
-}
-
-Checked check_model_name(const ServedModel& model, const json::object& body) {
-  const json::value* value = find_member(body, "model");
-  if (value == nullptr) return std::nullopt;
-  if (!value->is_string()) return invalid_param("model", "'model' must be a string.");
-  const std::string_view name(value->get_string().data(), value->get_string().size());
-  if (name.empty() || name == model.id ||
-      std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end()) {
-    return std::nullopt;
-  }
-  return ApiError{.status = 404,
-                  .code = "model_not_found",
-                  .message = "The model '" + std::string(name.substr(0, 200)) +
-                             "' does not exist here; this server has '" + model.id + "'.",
-                  .param = "model"};
-}
-
 std::string new_id(Env& env, std::string_view prefix) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string id(prefix);

@@ -10,12 +10,6 @@
 
 namespace hadal {
 
-/// Parses a body into an object, or says why not.
-Checked parse_body(std::string_view body, json::object& out);
-
-/// 404 model_not_found unless the body names the served model, or none.
-Checked check_model_name(const ServedModel& model, const json::object& body);
-
 /// `prefix` and 24 random characters.
 std::string new_id(Env& env, std::string_view prefix);
 

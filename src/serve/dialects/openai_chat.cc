@@ -163,31 +163,10 @@ class ChatWriter final : public ReplyWriter {
   bool logprobs_;
 };
 
-Checked check_unsupported(const json::object& body) {
-  if (const json::value* format = find_member(body, "response_format")) {
-    const json::value* type =
-        format->is_object() ? find_member(format->get_object(), "type") : nullptr;
-    if (type == nullptr || !type->is_string()) {
-      return invalid_param("response_format", "'response_format' must be an object with a 'type'.");
-    }
-    if (type->get_string() != "text") {
-      ApiError error =
-          invalid_param("response_format",
-                        "'response_format' other than {\"type\":\"text\"} is not supported yet.");
-      error.code = "unsupported";
-      return error;
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
-Checked plan_openai_chat(const ServedModel& model, std::string_view text, Env& env,
+Checked plan_openai_chat(const ServedModel& model, json::object& body, Env& env,
                          GenerationPlan& out) {
-  json::object body;
-  if (Checked error = parse_body(text, body)) return error;
-  if (Checked error = check_model_name(model, body)) return error;
   Conversation conversation;
   if (Checked error = read_conversation(body, conversation)) return error;
   RequestParams& params = out.params;
@@ -196,7 +175,6 @@ Checked plan_openai_chat(const ServedModel& model, std::string_view text, Env& e
   if (Checked error = read_params(body, chat_params(), params)) return error;
   const int64_t n_vocab = model.tokenizer->size();
   if (Checked error = read_structured_params(body, n_vocab, params)) return error;
-  if (Checked error = check_unsupported(body)) return error;
   if (params.top_logprobs > 0 && !params.logprobs) {
     return invalid_param("top_logprobs", "'top_logprobs' needs 'logprobs': true.");
   }

@@ -7,8 +7,8 @@
 
 namespace hadal {
 
-/// Body to plan. `env` gives time and ids.
-Checked plan_openai_chat(const ServedModel& model, std::string_view body, Env& env,
+/// A Planner (service.h).
+Checked plan_openai_chat(const ServedModel& model, json::object& body, Env& env,
                          GenerationPlan& out);
 
 }  // namespace hadal

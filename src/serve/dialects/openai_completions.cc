@@ -232,11 +232,8 @@ Checked settle_best_of(RequestParams& params) {
 
 }  // namespace
 
-Checked plan_openai_completions(const ServedModel& model, std::string_view text, Env& env,
+Checked plan_openai_completions(const ServedModel& model, json::object& body, Env& env,
                                 GenerationPlan& out) {
-  json::object body;
-  if (Checked error = parse_body(text, body)) return error;
-  if (Checked error = check_model_name(model, body)) return error;
   RequestParams& params = out.params;
   params.sampling = model.defaults;
   params.max_tokens = 16;  // the API's own default for this endpoint

@@ -9,7 +9,7 @@ namespace hadal {
 
 /// `prompt`: a string, a list of strings, a list of token ids, or a list of such lists. `suffix`:
 /// fill-in-the-middle, when the vocabulary has the ids for it.
-Checked plan_openai_completions(const ServedModel& model, std::string_view body, Env& env,
+Checked plan_openai_completions(const ServedModel& model, json::object& body, Env& env,
                                 GenerationPlan& out);
 
 }  // namespace hadal

@@ -7,16 +7,6 @@
 namespace hadal {
 namespace {
 
-Checked read_flag(const json::object& body, std::string_view name, bool& out) {
-  const json::value* value = find_member(body, name);
-  if (value == nullptr) return std::nullopt;
-  if (!value->is_bool()) {
-    return invalid_param(name, "'" + std::string(name) + "' must be true or false.");
-  }
-  out = value->get_bool();
-  return std::nullopt;
-}
-
 Checked text_ids(const ServedModel& model, const json::object& body, std::vector<TokenId>& out) {
   const json::value* content = find_member(body, "content");
   const json::value* text = content != nullptr ? content : find_member(body, "prompt");
@@ -48,10 +38,8 @@ void append_piece(std::string& out, const Tokenizer& tokenizer, TokenId id) {
 
 }  // namespace
 
-Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env, std::string& out) {
-  json::object body;
-  if (Checked error = parse_body(text, body)) return error;
-  if (Checked error = check_model_name(model, body)) return error;
+Checked tokenize_body(const ServedModel& model, const json::object& body, Env& env,
+                      std::string& out) {
   std::vector<TokenId> ids;
   if (find_member(body, "messages") != nullptr) {
     Conversation conversation;
@@ -91,10 +79,29 @@ Checked tokenize_body(const ServedModel& model, std::string_view text, Env& env,
   return std::nullopt;
 }
 
-Checked detokenize_body(const ServedModel& model, std::string_view text, std::string& out) {
-  json::object body;
-  if (Checked error = parse_body(text, body)) return error;
-  if (Checked error = check_model_name(model, body)) return error;
+std::string tokenizer_info_body(const ServedModel& model) {
+  const Tokenizer& tokenizer = *model.tokenizer;
+  const VocabSpec& spec = tokenizer.spec();
+  const auto text = [&](std::optional<int64_t> id) -> json::value {
+    if (!id) return nullptr;
+    return json::value(tokenizer.piece(static_cast<TokenId>(*id), true));
+  };
+  json::object out;
+  out["tokenizer_class"] = spec.model;
+  out["vocab_size"] = tokenizer.size();
+  out["model_max_length"] = model.n_ctx;
+  out["bos_token"] = text(tokenizer.bos());
+  out["eos_token"] = text(tokenizer.eos());
+  out["pad_token"] = text(spec.padding);
+  out["unk_token"] = text(spec.unknown);
+  out["add_bos_token"] = tokenizer.adds_bos();
+  out["add_eos_token"] = tokenizer.adds_eos();
+  out["chat_template"] = nullptr;
+  if (model.chat_template != nullptr) out["chat_template"] = model.chat_template->source();
+  return to_json(out);
+}
+
+Checked detokenize_body(const ServedModel& model, const json::object& body, std::string& out) {
   const json::value* tokens = find_member(body, "tokens");
   if (tokens == nullptr) return invalid_param("tokens", "'tokens' is missing.");
   std::vector<TokenId> ids;

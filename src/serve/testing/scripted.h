@@ -15,8 +15,9 @@
 
 namespace hadal {
 
-/// Byte-level BPE without merges: one token per byte (ids 0..255), then `specials`.
-inline std::unique_ptr<Tokenizer> byte_tokenizer() {
+/// Byte-level BPE without merges: one token per byte (ids 0..255), <|end|>, <think>, </think>, then
+/// `control`.
+inline std::unique_ptr<Tokenizer> byte_tokenizer(const std::vector<std::string>& control = {}) {
   VocabSpec spec;
   spec.model = "gpt2";
   spec.pre = "gpt-2";
@@ -34,6 +35,10 @@ inline std::unique_ptr<Tokenizer> byte_tokenizer() {
     spec.tokens.emplace_back(special);
     spec.kinds.push_back(
         static_cast<uint8_t>(special[1] == '|' ? TokenKind::kControl : TokenKind::kUserDefined));
+  }
+  for (const std::string& text : control) {
+    spec.tokens.push_back(text);
+    spec.kinds.push_back(static_cast<uint8_t>(TokenKind::kControl));
   }
   spec.eos = 256;
   auto created = Tokenizer::create(std::move(spec));

@@ -8,8 +8,10 @@
 
 #include "net/server.h"
 #include "net/testing/test_client.h"
-#include "serve/service.h"
+#include "serve/handlers.h"
+#include "serve/stream_socket.h"
 #include "serve/testing/scripted.h"
+#include "serve/testing/scripted_embeddings.h"
 
 namespace hadal {
 
@@ -37,24 +39,41 @@ class ServiceTest : public ::testing::Test {
     model->chat_template = template_.get();
     model->n_ctx = 200;
     model->created = 1;
-    service_.set_model(std::move(model), *backend_);
+    model->embeddings = {.width = 4, .pairs = PairForm::kBert};
+    models_.set(std::move(model), *backend_, &embeddings_);
     std::vector<Route> routes;
-    add(routes, "POST", "/v1/chat/completions", &Service::chat_completions);
-    add(routes, "POST", "/v1/completions", &Service::completions);
-    add(routes, "POST", "/generate", &Service::generate);
-    add(routes, "POST", "/tokenize", &Service::tokenize);
-    add(routes, "POST", "/detokenize", &Service::detokenize);
-    add(routes, "GET", "/v1/models", &Service::models);
-    add(routes, "GET", "/v1/models/{tail}", &Service::model);
-    add(routes, "GET", "/ready", &Service::ready);
+    add(routes, "POST", "/v1/chat/completions", handlers::chat_completions);
+    add(routes, "POST", "/v1/completions", handlers::completions);
+    add(routes, "POST", "/v1/messages", handlers::messages);
+    add(routes, "POST", "/v1/messages/count_tokens", handlers::count_message_tokens);
+    add(routes, "POST", "/v1/responses", handlers::responses);
+    add(routes, "POST", "/v1/responses/input_tokens", handlers::count_response_tokens);
+    add(routes, "GET", "/v1/responses/{id}", handlers::response);
+    add(routes, "DELETE", "/v1/responses/{id}", handlers::delete_response);
+    add(routes, "POST", "/v1/responses/{id}/cancel", handlers::cancel_response);
+    add(routes, "GET", "/v1/responses/{id}/input_items", handlers::response_input_items);
+    add(routes, "POST", "/generate", handlers::generate);
+    add(routes, "POST", "/v1/embeddings", handlers::embeddings);
+    add(routes, "POST", "/v1/rerank", handlers::rerank);
+    add(routes, "POST", "/tokenize", handlers::tokenize);
+    add(routes, "POST", "/detokenize", handlers::detokenize);
+    add(routes, "GET", "/v1/models", handlers::models);
+    add(routes, "GET", "/v1/models/{tail}", handlers::model);
+    add(routes, "GET", "/ready", handlers::ready);
+    add(routes, "POST", "/api/chat", handlers::ollama_chat);
+    add(routes, "POST", "/api/generate", handlers::ollama_generate);
+    add(routes, "POST", "/api/show", handlers::ollama_show);
+    add(routes, "POST", "/v2/models/{model}/infer", handlers::kserve_infer);
+    add(routes, "POST", "/v2/models/{model}/generate_stream", handlers::kserve_generate_stream);
     Route socket{.method = "GET", .path = "/stream"};
-    socket.open_socket = [this](PeerRef peer) { return service_.stream_socket(peer); };
+    socket.open_socket = [this](PeerRef peer) { return open_stream_socket(peer, service_); };
     routes.push_back(std::move(socket));
     ServerOptions options;
     options.port = 0;
     options.tick_micros = 20'000;
+    options.keep_alive_micros = keep_alive_micros_;
     options.send_buffer_bytes = 4096;
-    options.error_body = openai_error_body;
+    options.error_body = net_error_body;
     auto started = Server::start(options, Router(std::move(routes)));
     ASSERT_TRUE(started.ok()) << started.error().text();
     server_ = std::move(started).value();
@@ -64,11 +83,10 @@ class ServiceTest : public ::testing::Test {
     backend_.reset();
   }
 
-  using Handler = void (Service::*)(HttpRequest&&, const PeerRef&);
   void add(std::vector<Route>& routes, const char* method, const char* path, Handler handler) {
     Route route{.method = method, .path = path, .body_bytes_max = 1 << 20};
     route.handle = [this, handler](HttpRequest&& request, PeerRef peer) {
-      (service_.*handler)(std::move(request), peer);
+      handler(service_, std::move(request), peer);
     };
     routes.push_back(std::move(route));
   }
@@ -89,9 +107,11 @@ class ServiceTest : public ::testing::Test {
     client.send(post_bytes(path, body));
     return parse(client.read_to_end());
   }
-  Reply get(const std::string& path) {
+  Reply get(const std::string& path) { return bare("GET", path); }
+  /// A request without a body.
+  Reply bare(const std::string& method, const std::string& path) {
     TestClient client(server_->port());
-    client.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    client.send(method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     return parse(client.read_to_end());
   }
   static Reply parse(const std::string& raw) {
@@ -103,8 +123,8 @@ class ServiceTest : public ::testing::Test {
     return reply;
   }
 
-  /// The data of each event of a finished stream.
-  static std::vector<std::string> events_of(const std::string& raw) {
+  /// The chunks of a finished stream.
+  static std::string body_of(const std::string& raw) {
     std::string body;
     size_t at = raw.find("\r\n\r\n") + 4;
     while (at < raw.size()) {  // chunks
@@ -113,15 +133,53 @@ class ServiceTest : public ::testing::Test {
       body += raw.substr(at, size);
       at += size + 2;
     }
-    std::vector<std::string> events;
+    return body;
+  }
+
+  struct Event {
+    std::string name;  ///< empty: it has none
+    std::string data;
+  };
+  static std::vector<Event> named_events_of(const std::string& raw) {
+    const std::string body = body_of(raw);
+    std::vector<Event> events;
     for (size_t from = 0; from < body.size();) {
       const size_t end = body.find("\n\n", from);
       if (end == std::string::npos) break;
-      if (body.compare(from, 6, "data: ") == 0)
-        events.push_back(body.substr(from + 6, end - from - 6));
+      Event event;
+      if (body.compare(from, 7, "event: ") == 0) {
+        const size_t line = body.find('\n', from);
+        event.name = body.substr(from + 7, line - from - 7);
+        from = line + 1;
+      }
+      if (body.compare(from, 6, "data: ") == 0) {
+        event.data = body.substr(from + 6, end - from - 6);
+        events.push_back(std::move(event));
+      }
       from = end + 2;
     }
     return events;
+  }
+  /// The data of each event of a finished stream.
+  static std::vector<std::string> events_of(const std::string& raw) {
+    std::vector<std::string> events;
+    for (Event& event : named_events_of(raw)) events.push_back(std::move(event.data));
+    return events;
+  }
+  std::vector<Event> named_stream(std::string_view path, std::string_view body) {
+    TestClient client(server_->port());
+    client.send(post_bytes(path, body));
+    return named_events_of(client.read_to_end());
+  }
+  /// Names in their order, each run of the same name once.
+  static std::string names_of(const std::vector<Event>& events) {
+    std::string names;
+    std::string last;
+    for (const Event& event : events) {
+      if (event.name != last) names += (names.empty() ? "" : " ") + event.name;
+      last = event.name;
+    }
+    return names;
   }
   std::vector<std::string> stream(std::string_view path, std::string_view body) {
     TestClient client(server_->port());
@@ -145,6 +203,19 @@ class ServiceTest : public ::testing::Test {
     return out;
   }
 
+  /// Serves as a model with this codec and a roomy context.
+  void use(std::string_view codec) {
+    auto model = std::make_unique<ServedModel>();
+    model->id = "test-model";
+    model->tokenizer = tokenizer_.get();
+    auto chosen = Codec::named(codec, {.tokenizer = tokenizer_.get()});
+    ASSERT_TRUE(chosen.ok());
+    model->chosen_codec = std::move(chosen).value();
+    model->n_ctx = 30'000;
+    models_.set(std::move(model), *backend_);
+  }
+  std::string last_prompt() { return tokenizer_->decode(backend_->last_request().prompt, true); }
+
   static std::string error_field(const Reply& reply, const char* field) {
     const json::value& value = reply.body.at("error").at(field);
     return value.is_string() ? std::string(value.get_string()) : "null";
@@ -153,7 +224,10 @@ class ServiceTest : public ::testing::Test {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> template_;
   std::string answer_ = "Hello";
-  Service service_{Env::real()};
+  int64_t keep_alive_micros_ = 10'000'000;
+  ScriptedEmbeddings embeddings_;
+  SingleModel models_;
+  Service service_{Env::real(), models_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<ScriptedBackend> backend_;
 };

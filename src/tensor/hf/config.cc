@@ -30,6 +30,11 @@ constexpr std::array kClasses = {
     KnownClass{"DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2"},
     KnownClass{"DeepseekV32ForCausalLM", "deepseek_v32", "deepseek32"},
     KnownClass{"DeepseekV4ForCausalLM", "deepseek_v4", "deepseek4"},
+    KnownClass{"BertModel", "bert", "bert"},
+    KnownClass{"XLMRobertaModel", "xlm-roberta", "bert"},
+    KnownClass{"BertForSequenceClassification", "bert", "bert"},
+    KnownClass{"XLMRobertaForSequenceClassification", "xlm-roberta", "bert"},
+    KnownClass{"Qwen3Model", "qwen3", "qwen3"},
 };
 
 /// One config being translated.
@@ -40,8 +45,14 @@ class Translation {
       : config_(config), weights_(weights), model_(model), shape_(model.shape), out_(out) {}
 
   Status run() {
-    TRY_STATUS(read_common());
     const std::string& name = model_.architecture;
+    if (name == "bert") return read_bert();
+    TRY_STATUS(read_common());
+    // Checkpoints of the bare model (embedding models) leave the prefix out.
+    if (weights_.find("embed_tokens.weight") != nullptr) {
+      model_.prefix.clear();
+      if (weights_.find("lm_head.weight") == nullptr) model_.parts &= ~uint32_t{kPartHead};
+    }
     if (name == "deepseek4") return read_v4();
     if (name == "deepseek2" || name == "deepseek32") return read_latent();
     TRY_STATUS(read_plain_heads());
@@ -71,6 +82,60 @@ class Translation {
     out_.integer(".attention.head_count", shape_.heads);
     out_.number(".attention.layer_norm_rms_epsilon", eps);
     return read_blocks();
+  }
+
+  /// BERT and XLM-R, with or without a classifier.
+  Status read_bert() {
+    TRY(model_.layers, config_.integer("num_hidden_layers", 1, limits::kModelLayers));
+    TRY(shape_.d, config_.integer("hidden_size", 1, kWidth));
+    TRY(shape_.ff, config_.integer("intermediate_size", 1, kWidth));
+    TRY(shape_.vocab, config_.integer("vocab_size", 1, static_cast<int64_t>(limits::kVocabTokens)));
+    TRY(shape_.heads, config_.integer("num_attention_heads", 1, kHeads));
+    TRY(shape_.positions, config_.integer("max_position_embeddings", 1, limits::kModelContext));
+    TRY(shape_.types, config_.integer_or("type_vocab_size", 2, 0, kHeads));
+    TRY(const double eps, config_.number_or("layer_norm_eps", 1e-12));
+    TRY(const std::string activation, config_.string_or("hidden_act", "gelu"));
+    TRY(const std::string positions, config_.string_or("position_embedding_type", "absolute"));
+    if (activation != "gelu" || positions != "absolute") {
+      return config_.error(Code::kUnsupported, "hidden_act",
+                           fmt::format("is \"{}\" and position_embedding_type \"{}\"; only gelu "
+                                       "and absolute are supported",
+                                       activation, positions));
+    }
+    TRY(const std::string type, config_.string_or("model_type", "bert"));
+    // XLM-R counts positions from behind that of padding (fairseq).
+    TRY(const int64_t pad, config_.integer_or("pad_token_id", 1, 0, shape_.positions - 2));
+    if (type == "xlm-roberta") model_.position_offset = pad + 1;
+    model_.prefix.clear();
+    for (const std::string_view prefix : {"bert.", "roberta."}) {
+      if (weights_.find(std::string(prefix) + "embeddings.word_embeddings.weight") != nullptr) {
+        model_.prefix = prefix;
+      }
+    }
+    if (shape_.types > 0) model_.parts |= kPartTypes;
+    find_classifier();
+    out_.integer(".block_count", model_.layers);
+    out_.integer(".context_length", shape_.positions - model_.position_offset);
+    out_.integer(".embedding_length", shape_.d);
+    out_.integer(".feed_forward_length", shape_.ff);
+    out_.integer(".attention.head_count", shape_.heads);
+    out_.number(".attention.layer_norm_epsilon", eps);
+    out_.boolean(".attention.causal", false);
+    out_.integer("tokenizer.ggml.token_type_count", shape_.types);
+    return Status::success();
+  }
+
+  /// How many labels it has, only its matrix says for certain.
+  void find_classifier() {
+    constexpr std::pair<std::string_view, uint32_t> kNames[] = {
+        {"classifier.weight", kPartClassifier},
+        {"classifier.out_proj.weight", kPartClassifierOfRoberta}};
+    for (const auto& [name, part] : kNames) {
+      const CheckpointTensor* tensor = weights_.find(name);
+      if (tensor == nullptr || tensor->dims != 2) continue;
+      shape_.labels = tensor->shape[0];
+      model_.parts |= part;
+    }
   }
 
   /// The blocks of FP8 scales.

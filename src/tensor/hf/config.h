@@ -27,8 +27,11 @@ enum HfParts : uint32_t {
   kPartHash = 1 << 8,     ///< the router is a table of token ids
   kPartIndexer = 1 << 9,
   kPartCompressor = 1 << 10,
-  kPartNextn = 1 << 11,  ///< a layer that predicts the token after the next
-  kPartHead = 1 << 12,   ///< lm_head is not the embedding
+  kPartNextn = 1 << 11,                ///< a layer that predicts the token after the next
+  kPartHead = 1 << 12,                 ///< lm_head is not the embedding
+  kPartClassifier = 1 << 13,           ///< bert: a pooler, then one matrix
+  kPartClassifierOfRoberta = 1 << 14,  ///< bert: two matrices
+  kPartTypes = 1 << 15,                ///< bert: an embedding of which text of a pair a token is in
 };
 
 /// Lengths of the axes of tensors. Members that a model has no use for are 0.
@@ -41,13 +44,16 @@ struct HfShape {
   int64_t heads = 0, o_a_rows = 0, o_a_cols = 0;          ///< deepseek4
   int64_t streams = 0, stream_d = 0, mix = 0, three = 3;  ///< deepseek4
   int64_t compress = 0, ratio = 0, index_compress = 0;    ///< deepseek4, of one layer
+  int64_t positions = 0, types = 0, labels = 0;           ///< bert
 };
 
 /// Before the names of V4's layer for multi-token prediction.
 inline constexpr std::string_view kHfV4Nextn = "mtp.0.";
 
 struct HfModel {
-  std::string architecture;           ///< as GGUF names it
+  std::string architecture;       ///< as GGUF names it
+  std::string prefix = "model.";  ///< before the names of all tensors but the head's
+  int64_t position_offset = 0;    ///< bert: rows of the position table before that of position 0
   bool numbered_layers_bare = false;  ///< names as DeepSeek's own code has them: no "model." before
   HfShape shape;
   int64_t layers = 0;  ///< main ones

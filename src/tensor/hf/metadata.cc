@@ -64,6 +64,11 @@ void MetadataWriter::numbers(std::string_view key, const std::vector<float>& val
   for (const float value : values) put(value);
 }
 
+void MetadataWriter::bytes(std::string_view key, std::string_view values) {
+  begin_array(key, GgufType::kU8, values.size());
+  entries_ += values;
+}
+
 void MetadataWriter::strings(std::string_view key, const std::vector<std::string>& values) {
   begin_array(key, GgufType::kString, values.size());
   for (const std::string& value : values) put_text(value);

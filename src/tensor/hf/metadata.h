@@ -22,6 +22,7 @@ class MetadataWriter {
   void string(std::string_view key, std::string_view value);
   void integers(std::string_view key, const std::vector<int64_t>& values);  ///< array of i32
   void numbers(std::string_view key, const std::vector<float>& values);
+  void bytes(std::string_view key, std::string_view values);  ///< array of u8
   void strings(std::string_view key, const std::vector<std::string>& values);
 
   /// A GGUF file without tensors.

@@ -29,13 +29,16 @@ struct Row {
 constexpr Length kVector = nullptr;
 using S = HfShape;
 
+// Behind the prefix.
 constexpr Row kModelRows[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", &S::vocab, &S::d, 0, false},
-    {"model.norm.weight", "output_norm.weight", kVector, &S::d, 0, false},
+    {"embed_tokens.weight", "token_embd.weight", &S::vocab, &S::d, 0, false},
+    {"norm.weight", "output_norm.weight", kVector, &S::d, 0, false},
+};
+constexpr Row kHeadRows[] = {
     {"lm_head.weight", "output.weight", &S::vocab, &S::d, kPartHead, false},
 };
 
-// Behind "model.layers.N." and "blk.N.".
+// Behind "layers.N." (after the prefix) and "blk.N.".
 constexpr Row kNormRows[] = {
     {"input_layernorm.weight", "attn_norm.weight", kVector, &S::d, 0, false},
     {"post_attention_layernorm.weight", "ffn_norm.weight", kVector, &S::d, 0, false},
@@ -182,10 +185,53 @@ constexpr Row kV4NextnRows[] = {
     {"hc_head_scale", "nextn.hc_head_scale.weight", kVector, &S::one, kPartNextn, false},
 };
 
+// BERT and XLM-R, behind the prefix.
+constexpr Row kBertModelRows[] = {
+    {"embeddings.word_embeddings.weight", "token_embd.weight", &S::vocab, &S::d, 0, false},
+    {"embeddings.position_embeddings.weight", "position_embd.weight", &S::positions, &S::d, 0,
+     false},
+    {"embeddings.token_type_embeddings.weight", "token_types.weight", &S::types, &S::d, kPartTypes,
+     false},
+    {"embeddings.LayerNorm.weight", "token_embd_norm.weight", kVector, &S::d, 0, false},
+    {"embeddings.LayerNorm.bias", "token_embd_norm.bias", kVector, &S::d, 0, false},
+    {"pooler.dense.weight", "cls.weight", &S::d, &S::d, kPartClassifier, false},
+    {"pooler.dense.bias", "cls.bias", kVector, &S::d, kPartClassifier, false},
+};
+// Without a prefix.
+constexpr Row kBertHeadRows[] = {
+    {"classifier.weight", "cls.output.weight", &S::labels, &S::d, kPartClassifier, false},
+    {"classifier.bias", "cls.output.bias", kVector, &S::labels, kPartClassifier, false},
+    {"classifier.dense.weight", "cls.weight", &S::d, &S::d, kPartClassifierOfRoberta, false},
+    {"classifier.dense.bias", "cls.bias", kVector, &S::d, kPartClassifierOfRoberta, false},
+    {"classifier.out_proj.weight", "cls.output.weight", &S::labels, &S::d, kPartClassifierOfRoberta,
+     false},
+    {"classifier.out_proj.bias", "cls.output.bias", kVector, &S::labels, kPartClassifierOfRoberta,
+     false},
+};
+// Behind "encoder.layer.N." and "blk.N.".
+constexpr Row kBertLayerRows[] = {
+    {"attention.self.query.weight", "attn_q.weight", &S::d, &S::d, 0, false},
+    {"attention.self.query.bias", "attn_q.bias", kVector, &S::d, 0, false},
+    {"attention.self.key.weight", "attn_k.weight", &S::d, &S::d, 0, false},
+    {"attention.self.key.bias", "attn_k.bias", kVector, &S::d, 0, false},
+    {"attention.self.value.weight", "attn_v.weight", &S::d, &S::d, 0, false},
+    {"attention.self.value.bias", "attn_v.bias", kVector, &S::d, 0, false},
+    {"attention.output.dense.weight", "attn_output.weight", &S::d, &S::d, 0, false},
+    {"attention.output.dense.bias", "attn_output.bias", kVector, &S::d, 0, false},
+    {"attention.output.LayerNorm.weight", "attn_output_norm.weight", kVector, &S::d, 0, false},
+    {"attention.output.LayerNorm.bias", "attn_output_norm.bias", kVector, &S::d, 0, false},
+    {"intermediate.dense.weight", "ffn_up.weight", &S::ff, &S::d, 0, false},
+    {"intermediate.dense.bias", "ffn_up.bias", kVector, &S::ff, 0, false},
+    {"output.dense.weight", "ffn_down.weight", &S::d, &S::ff, 0, false},
+    {"output.dense.bias", "ffn_down.bias", kVector, &S::d, 0, false},
+    {"output.LayerNorm.weight", "layer_output_norm.weight", kVector, &S::d, 0, false},
+    {"output.LayerNorm.bias", "layer_output_norm.bias", kVector, &S::d, 0, false},
+};
+
 /// Tensors that hold nothing the computation wants: tables that follow from the config, scales of
 /// activations, and what V4's table-routed layers carry along.
 constexpr std::string_view kIgnoredEnds[] = {".rotary_emb.inv_freq", ".masked_bias", ".input_scale",
-                                             ".gate.bias_vl"};
+                                             ".gate.bias_vl", ".position_ids"};
 
 constexpr int64_t kFp4Columns = 32;  ///< under one scale
 
@@ -225,10 +271,15 @@ class Names {
         used_(weights.tensors.size(), false) {}
 
   Result<std::vector<TensorView>> run() {
+    if (model_.architecture == "bert") return run_bert();
     const bool v4 = model_.architecture == "deepseek4";
     const uint32_t parts = model_.parts;
-    TRY_STATUS(
-        add_all(v4 ? std::span<const Row>(kV4ModelRows) : kModelRows, "", "", parts, model_.shape));
+    if (v4) {
+      TRY_STATUS(add_all(kV4ModelRows, "", "", parts, model_.shape));
+    } else {
+      TRY_STATUS(add_all(kModelRows, model_.prefix, "", parts, model_.shape));
+      TRY_STATUS(add_all(kHeadRows, "", "", parts, model_.shape));
+    }
     for (int64_t layer = 0; layer < model_.layers + model_.nextn; ++layer) {
       TRY_STATUS(v4 ? add_v4_layer(layer) : add_layer(layer));
     }
@@ -237,8 +288,24 @@ class Names {
   }
 
  private:
+  Result<std::vector<TensorView>> run_bert() {
+    const uint32_t parts = model_.parts;
+    TRY_STATUS(add_all(kBertModelRows, model_.prefix, "", parts, model_.shape));
+    TRY_STATUS(add_all(kBertHeadRows, "", "", parts, model_.shape));
+    for (int64_t layer = 0; layer < model_.layers; ++layer) {
+      TRY_STATUS(add_all(kBertLayerRows, fmt::format("{}encoder.layer.{}.", model_.prefix, layer),
+                         fmt::format("blk.{}.", layer), parts, model_.shape));
+    }
+    // As GGUF's converters have it: position 0 is row 0.
+    TensorView& positions = views_[1];
+    positions =
+        positions.slice_rows(model_.position_offset, positions.ne[1] - model_.position_offset);
+    TRY_STATUS(check_all_used());
+    return std::move(views_);
+  }
+
   Status add_layer(int64_t layer) {
-    const std::string hf = fmt::format("model.layers.{}.", layer);
+    const std::string hf = fmt::format("{}layers.{}.", model_.prefix, layer);
     const std::string gguf = fmt::format("blk.{}.", layer);
     const uint32_t parts = model_.parts_of(layer);
     const HfShape shape = model_.shape_of(layer);
@@ -411,6 +478,8 @@ class Names {
           name.starts_with("mtp.") && !(model_.nextn > 0 && name.starts_with(kHfV4Nextn));
       return foreign || name.ends_with("ffn.gate.bias");
     }
+    // Beside a pooling of its own a pooler has no use.
+    if (model_.architecture == "bert") return name.starts_with(model_.prefix + "pooler.");
     // Written although it is the embedding again.
     return name == "lm_head.weight" && (model_.parts & kPartHead) == 0;
   }

@@ -12,6 +12,7 @@
 #include "tensor/hf/json_file.h"
 #include "tensor/hf/metadata.h"
 #include "tensor/hf/names.h"
+#include "tensor/hf/pooling.h"
 #include "tensor/hf/vocabulary.h"
 
 namespace hadal {
@@ -55,6 +56,7 @@ Status translate_model(const JsonFile& config, Checkpoint weights, TranslatedChe
   metadata.string("general.type", "model");
   metadata.string("general.name", name_of(out.directory));
   TRY(HfModel model, read_hf_config(config, weights, metadata));
+  TRY_STATUS(write_hf_pooling(out.directory, model, metadata));
   TRY_STATUS(write_hf_vocabulary(out.directory, &config, model.shape.vocab, metadata));
   TRY_STATUS(read_metadata(metadata.finish(), out));
   if (weights.tensors.empty()) return Status::success();

@@ -10,120 +10,12 @@
 #include "base/env.h"
 #include "base/limits.h"
 #include "tensor/file/reader.h"
+#include "tensor/hf/encoder_words.h"
 #include "tensor/hf/split_rules.h"
+#include "tensor/hf/token_list.h"
 
 namespace hadal {
 namespace {
-
-constexpr int64_t kNormal = 1;  // tokenizer.ggml.token_type
-constexpr int64_t kControl = 3;
-constexpr int64_t kUserDefined = 4;
-constexpr int64_t kUnused = 5;
-
-struct Vocabulary {
-  std::vector<std::string> tokens;
-  std::vector<int64_t> kinds;
-
-  std::optional<int64_t> find_added(std::string_view text) const {
-    for (size_t id = 0; id < tokens.size(); ++id) {
-      const bool added = kinds[id] == kControl || kinds[id] == kUserDefined;
-      if (added && tokens[id] == text) return static_cast<int64_t>(id);
-    }
-    return std::nullopt;
-  }
-};
-
-bool is_between(std::string_view text, std::string_view open, std::string_view close) {
-  return text.size() >= open.size() + close.size() && text.starts_with(open) &&
-         text.ends_with(close);
-}
-
-/// Added tokens that checkpoints do not call special, but that only a template writes.
-bool looks_like_control(std::string_view text) {
-  return is_between(text, "<|", "|>") || is_between(text, "<｜", "｜>");
-}
-
-std::optional<int64_t> id_of(const json::value* value) {
-  if (value == nullptr || !value->is_int64()) return std::nullopt;
-  const int64_t id = value->get_int64();
-  return id >= 0 && id < static_cast<int64_t>(limits::kVocabTokens) ? std::optional(id)
-                                                                    : std::nullopt;
-}
-
-/// Puts a token at its id. Two texts with one id, or an id beyond the embedding, are errors.
-class VocabularyReader {
- public:
-  VocabularyReader(const JsonFile& file, int64_t rows) : file_(file), rows_(rows) {}
-
-  Result<Vocabulary> read(const JsonFile& model) {
-    const json::value* vocab = model.find("vocab");
-    if (vocab == nullptr || !vocab->is_object()) {
-      return model.error(Code::kCorrupt, "vocab", "is missing or no object");
-    }
-    for (const auto& entry : vocab->get_object()) {
-      const std::string_view text(entry.key().data(), entry.key().size());
-      TRY_STATUS(put(text, id_of(&entry.value()), kNormal, false));
-    }
-    TRY_STATUS(read_added());
-    const auto used = static_cast<int64_t>(out_.tokens.size());
-    const int64_t size = std::max(rows_, used);
-    out_.tokens.resize(static_cast<size_t>(size));
-    out_.kinds.resize(static_cast<size_t>(size), 0);
-    for (size_t id = 0; id < out_.kinds.size(); ++id) {
-      if (out_.kinds[id] != 0) continue;
-      out_.tokens[id] = fmt::format("[PAD{}]", id);
-      out_.kinds[id] = kUnused;
-    }
-    return std::move(out_);
-  }
-
- private:
-  Status put(std::string_view text, std::optional<int64_t> id, int64_t kind, bool replace) {
-    if (!id || (rows_ > 0 && *id >= rows_)) {
-      return Error{Code::kCorrupt,
-                   fmt::format("{}: token {} has no id, or one beyond the {} rows of the embedding",
-                               file_.where(), gguf_quoted(text),
-                               rows_ > 0 ? rows_ : static_cast<int64_t>(limits::kVocabTokens))};
-    }
-    const auto place = static_cast<size_t>(*id);
-    if (out_.tokens.size() <= place) {
-      out_.tokens.resize(place + 1);
-      out_.kinds.resize(place + 1, 0);
-    }
-    if (!replace && out_.kinds[place] != 0) {
-      return Error{Code::kCorrupt,
-                   fmt::format("{}: tokens {} and {} have the same id {}", file_.where(),
-                               gguf_quoted(out_.tokens[place]), gguf_quoted(text), *id)};
-    }
-    out_.tokens[place] = text;
-    out_.kinds[place] = kind;
-    return Status::success();
-  }
-
-  Status read_added() {
-    const json::value* added = file_.find("added_tokens");
-    if (added == nullptr) return Status::success();
-    if (!added->is_array()) return file_.error(Code::kCorrupt, "added_tokens", "is no array");
-    for (const json::value& value : added->get_array()) {
-      const json::object* token = value.if_object();
-      const json::value* content = token == nullptr ? nullptr : token->if_contains("content");
-      if (content == nullptr || !content->is_string()) {
-        return file_.error(Code::kCorrupt, "added_tokens", "holds something that is no token");
-      }
-      const json::value* special = token->if_contains("special");
-      const std::string_view text = content->get_string();
-      const bool control = looks_like_control(text) ||
-                           (special != nullptr && special->is_bool() && special->get_bool());
-      TRY_STATUS(
-          put(text, id_of(token->if_contains("id")), control ? kControl : kUserDefined, true));
-    }
-    return Status::success();
-  }
-
-  const JsonFile& file_;
-  const int64_t rows_;
-  Vocabulary out_;
-};
 
 /// "left right" each; older files write them so, newer ones as pairs.
 Result<std::vector<std::string>> read_merges(const JsonFile& model) {
@@ -162,7 +54,7 @@ std::vector<int64_t> ids_of(const JsonFile* file, std::string_view key, size_t v
   const json::value* value = file == nullptr ? nullptr : file->find(key);
   if (value == nullptr) return out;
   const auto add = [&](const json::value& one) {
-    const auto id = id_of(&one);
+    const auto id = hf_token_id(&one);
     if (id && static_cast<size_t>(*id) < vocabulary) out.push_back(*id);
   };
   if (value->is_array()) {
@@ -178,9 +70,10 @@ struct Neighbours {
   const JsonFile* tokenizer_config;
   const JsonFile* generation;
   const JsonFile* config;
+  bool pools;  ///< an embedding model: the directory says how rows become one vector
 };
 
-std::optional<int64_t> named_token(const Vocabulary& vocabulary, const Neighbours& files,
+std::optional<int64_t> named_token(const HfTokens& vocabulary, const Neighbours& files,
                                    std::string_view key) {
   const auto text =
       files.tokenizer_config == nullptr ? std::nullopt : token_text(*files.tokenizer_config, key);
@@ -188,9 +81,12 @@ std::optional<int64_t> named_token(const Vocabulary& vocabulary, const Neighbour
 }
 
 /// Ends: tokenizer_config.json's token first, then what generation_config.json and config.json add.
-void write_ends(const Vocabulary& vocabulary, const Neighbours& files, MetadataWriter& out) {
+void write_ends(const HfTokens& vocabulary, const Neighbours& files,
+                std::optional<int64_t> appended, MetadataWriter& out) {
   std::vector<int64_t> ends;
-  if (const auto named = named_token(vocabulary, files, "eos_token")) ends.push_back(*named);
+  if (appended) ends.push_back(*appended);
+  const auto named = named_token(vocabulary, files, "eos_token");
+  if (named && named != appended) ends.push_back(*named);
   for (const JsonFile* file : {files.generation, files.config}) {
     for (const int64_t id : ids_of(file, "eos_token_id", vocabulary.tokens.size())) {
       if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
@@ -204,7 +100,7 @@ void write_ends(const Vocabulary& vocabulary, const Neighbours& files, MetadataW
 }
 
 /// The first of `ids` or the token that tokenizer_config.json names.
-std::optional<int64_t> special_id(const Vocabulary& vocabulary, const Neighbours& files,
+std::optional<int64_t> special_id(const HfTokens& vocabulary, const Neighbours& files,
                                   std::string_view name) {
   if (const auto named = named_token(vocabulary, files, std::string(name) + "_token")) return named;
   // A tokenizer_config.json without the token means that there is none (Qwen).
@@ -213,10 +109,12 @@ std::optional<int64_t> special_id(const Vocabulary& vocabulary, const Neighbours
   return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
-/// Whether tokenizer.json's post-processor puts `id`'s token before every text.
-bool template_begins_with(const JsonFile& tokenizer, const std::string& text) {
+/// The texts of the special tokens that tokenizer.json's post-processor puts before (or after)
+/// every text.
+std::vector<std::string> template_ends(const JsonFile& tokenizer, bool before) {
+  std::vector<std::string> out;
   const json::value* processor = tokenizer.find("post_processor");
-  if (processor == nullptr || !processor->is_object()) return false;
+  if (processor == nullptr || !processor->is_object()) return out;
   std::vector<const json::value*> parts = {processor};
   if (const json::value* list = processor->get_object().if_contains("processors");
       list != nullptr && list->is_array()) {
@@ -226,25 +124,32 @@ bool template_begins_with(const JsonFile& tokenizer, const std::string& text) {
     const json::object* object = part->if_object();
     const json::value* single = object == nullptr ? nullptr : object->if_contains("single");
     if (single == nullptr || !single->is_array() || single->get_array().empty()) continue;
-    const json::object* first = single->get_array().front().if_object();
-    const json::value* special = first == nullptr ? nullptr : first->if_contains("SpecialToken");
+    const json::array& list = single->get_array();
+    const json::object* end = (before ? list.front() : list.back()).if_object();
+    const json::value* special = end == nullptr ? nullptr : end->if_contains("SpecialToken");
     const json::object* named = special == nullptr ? nullptr : special->if_object();
     const json::value* id = named == nullptr ? nullptr : named->if_contains("id");
-    if (id != nullptr && id->is_string() && std::string_view(id->get_string()) == text) return true;
+    if (id != nullptr && id->is_string()) out.emplace_back(id->get_string());
   }
-  return false;
+  return out;
 }
 
-Status write_specials(const JsonFile& tokenizer, const Vocabulary& vocabulary,
+Status write_specials(const JsonFile& tokenizer, const HfTokens& vocabulary,
                       const Neighbours& files, MetadataWriter& out) {
   const auto bos = special_id(vocabulary, files, "bos");
   if (bos) out.integer("tokenizer.ggml.bos_token_id", *bos);
-  write_ends(vocabulary, files, out);
+  // Qwen3-Embedding's vector is that of a token which stands behind every text.
+  std::optional<int64_t> appended;
+  for (const std::string& text : template_ends(tokenizer, false)) {
+    if (files.pools) appended = vocabulary.find_added(text);
+  }
+  write_ends(vocabulary, files, appended, out);
   if (const auto pad = named_token(vocabulary, files, "pad_token")) {
     out.integer("tokenizer.ggml.padding_token_id", *pad);
   }
-  const bool usual =
-      bos && template_begins_with(tokenizer, vocabulary.tokens[static_cast<size_t>(*bos)]);
+  const std::vector<std::string> begins = template_ends(tokenizer, true);
+  const bool usual = bos && std::find(begins.begin(), begins.end(),
+                                      vocabulary.tokens[static_cast<size_t>(*bos)]) != begins.end();
   bool add_bos = usual;
   bool add_eos = false;
   if (files.tokenizer_config != nullptr) {
@@ -252,7 +157,7 @@ Status write_specials(const JsonFile& tokenizer, const Vocabulary& vocabulary,
     TRY(add_eos, files.tokenizer_config->boolean_or("add_eos_token", false));
   }
   out.boolean("tokenizer.ggml.add_bos_token", add_bos && bos.has_value());
-  out.boolean("tokenizer.ggml.add_eos_token", add_eos);
+  out.boolean("tokenizer.ggml.add_eos_token", add_eos || appended.has_value());
   // Fill-in-the-middle has no place in these files but the tokens' own texts.
   constexpr std::pair<std::string_view, std::string_view> kMiddle[] = {
       {"<｜fim▁begin｜>", "fim_pre"}, {"<｜fim▁hole｜>", "fim_suf"}, {"<｜fim▁end｜>", "fim_mid"},
@@ -317,21 +222,26 @@ Status write_sampling(const JsonFile& generation, MetadataWriter& out) {
 }
 
 Status write_tokens(const JsonFile& tokenizer, const JsonFile& model, int64_t rows,
-                    Vocabulary& vocabulary, MetadataWriter& out) {
+                    HfTokens& vocabulary, MetadataWriter& out) {
   TRY(const std::string type, model.string_or("type", "BPE"));
+  if (type == "WordPiece" || type == "Unigram") {
+    TRY(vocabulary, read_hf_tokens(tokenizer, model, rows));
+    return type == "WordPiece" ? write_word_pieces(tokenizer, model, vocabulary, out)
+                               : write_unigram(tokenizer, model, vocabulary, out);
+  }
   TRY(const bool fallback, model.boolean_or("byte_fallback", false));
   if (type != "BPE" || fallback) {
     return Error{Code::kUnsupported,
                  fmt::format("{}: a tokenizer of type {}{} is not supported", tokenizer.where(),
                              gguf_quoted(type), fallback ? " with byte_fallback" : ""),
-                 "supported: byte-level BPE; or take a GGUF file of the model"};
+                 "supported: byte-level BPE, WordPiece, Unigram; or take a GGUF file of the model"};
   }
   TRY(const std::string pre, name_split_rules(tokenizer));
   TRY(const bool ignores, model.boolean_or("ignore_merges", false));
   if (ignores && pre != "llama-bpe") {
     return model.error(Code::kUnsupported, "ignore_merges", "is not supported with " + pre);
   }
-  TRY(vocabulary, VocabularyReader(tokenizer, rows).read(model));
+  TRY(vocabulary, read_hf_tokens(tokenizer, model, rows));
   TRY(const std::vector<std::string> merges, read_merges(model));
   out.string("tokenizer.ggml.model", "gpt2");
   out.string("tokenizer.ggml.pre", pre);
@@ -354,10 +264,16 @@ Status write_hf_vocabulary(const std::filesystem::path& directory, const JsonFil
   if (!tokenizer) return Status::success();
   TRY(const std::optional<JsonFile> model, tokenizer->child("model"));
   if (!model) return tokenizer->error(Code::kCorrupt, "model", "is missing");
-  Vocabulary vocabulary;
+  HfTokens vocabulary;
   TRY_STATUS(write_tokens(*tokenizer, *model, vocab, vocabulary, out));
+  std::error_code failed;
+  const bool pools = std::filesystem::exists(directory / "1_Pooling" / "config.json", failed);
+  TRY(const std::string type, model->string_or("type", "BPE"));
+  if (type == "WordPiece" || type == "Unigram") {
+    return write_encoder_specials(*tokenizer, vocabulary, out);
+  }
   return write_specials(*tokenizer, vocabulary,
-                        {pointer(tokenizer_config), pointer(generation), config}, out);
+                        {pointer(tokenizer_config), pointer(generation), config, pools}, out);
 }
 
 }  // namespace hadal

@@ -13,8 +13,8 @@ namespace hadal {
 
 /// Writes tokenizer.ggml.*, tokenizer.chat_template and general.sampling.* of what the directory
 /// has. `vocab`: rows of the embedding, 0 when it is not known; unused entries fill the rest.
-/// `config` may be null. kUnsupported names a tokenizer that is no byte-level BPE, or whose way to
-/// split text is none of the known ones.
+/// `config` may be null. kUnsupported names a tokenizer that is neither byte-level BPE nor
+/// WordPiece nor Unigram, or whose way to split text is none of the known ones.
 Status write_hf_vocabulary(const std::filesystem::path& directory, const JsonFile* config,
                            int64_t vocab, MetadataWriter& out);
 

@@ -132,6 +132,7 @@ void OutputParser::resolve(bool at_end) {
 }
 
 bool OutputParser::active(const Marker& marker) const {
+  if (options_.plain_content && where_ == Where::kContent) return false;
   const bool at_start = where_ == Where::kStart || where_ == Where::kReasoningStart;
   switch (marker.role) {
     case MarkerRole::kThinkOpen:

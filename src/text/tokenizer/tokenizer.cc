@@ -6,6 +6,7 @@
 
 #include "text/tokenizer/byte_bpe.h"
 #include "text/tokenizer/sentencepiece.h"
+#include "text/tokenizer/unigram.h"
 #include "text/tokenizer/vocabulary.h"
 #include "text/tokenizer/wordpiece.h"
 
@@ -13,15 +14,17 @@ namespace hadal {
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::create(VocabSpec spec) {
   const std::string model = spec.model;
-  if (model != "gpt2" && model != "llama" && model != "bert") {
+  if (model != "gpt2" && model != "llama" && model != "bert" && model != "t5") {
     return Error{Code::kUnsupported,
                  model.empty() ? std::string("the file names no tokenizer model")
                                : fmt::format("tokenizer model \"{:.40}\" is not supported", model),
-                 "supported: gpt2 (byte-level BPE), llama (SentencePiece BPE), bert (WordPiece)"};
+                 "supported: gpt2 (byte-level BPE), llama (SentencePiece BPE), bert (WordPiece), "
+                 "t5 (Unigram)"};
   }
   TRY(auto vocabulary, Vocabulary::build(std::move(spec)));
   if (model == "gpt2") return ByteBpeTokenizer::create(std::move(vocabulary));
   if (model == "llama") return SentencePieceTokenizer::create(std::move(vocabulary));
+  if (model == "t5") return UnigramTokenizer::create(std::move(vocabulary));
   return WordPieceTokenizer::create(std::move(vocabulary));
 }
 

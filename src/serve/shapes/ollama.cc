@@ -1,0 +1,109 @@
+/// Shapes of Ollama's dialect and of KServe's, which say no in the same words.
+#include "serve/dialects/ollama.h"
+
+#include "serve/shapes.h"
+
+namespace hadal {
+namespace {
+
+constexpr FieldRow kError[] = {{"error", "string", kRequired}};
+constexpr FieldRow kVersionReply[] = {{"version", "string", kRequired}};
+constexpr FieldRow kModels[] = {{"models", "object[]", kRequired}};
+constexpr FieldRow kAnswer[] = {
+    {"model", "string", kRequired}, {"created_at", "string", kRequired},
+    {"done", "boolean", kRequired}, {"done_reason", "string"},
+    {"message", "object"},          {"response", "string"},
+    {"total_duration", "integer"},  {"eval_count", "integer"},
+};
+constexpr FieldRow kTensors[] = {
+    {"model_name", "string"}, {"model_version", "string"}, {"outputs", "object[]", kRequired}};
+constexpr FieldRow kText[] = {
+    {"model_name", "string"}, {"model_version", "string"}, {"text_output", "string", kRequired}};
+constexpr FieldRow kOptions[] = {{"num_predict", "integer"},
+                                 {"temperature", "number(0..100)"},
+                                 {"top_k", "integer(-1..2147483647)"},
+                                 {"top_p", "number(0..1)"},
+                                 {"seed", "integer"},
+                                 {"stop", "string|string[0..16]"}};
+
+constexpr ObjectShape kObjects[] = {
+    {"PlainError", kError},    {"OllamaVersion", kVersionReply}, {"OllamaModels", kModels},
+    {"OllamaAnswer", kAnswer}, {"OllamaOptions", kOptions},      {"KserveTensors", kTensors},
+    {"KserveText", kText},
+};
+
+constexpr FieldRow kShowFields[] = {{"model", "string"}, {"name", "any"}, {"verbose", "any"}};
+constexpr FieldRow kCommonFields[] = {
+    {"model", "string", kRequired}, {"stream", "boolean"},
+    {"options", "OllamaOptions"},   {"think", "boolean|'low'|'medium'|'high'"},
+    {"format", "''|'json'|object"}, {"keep_alive", "any"},
+    {"cache_salt", "string"},       {"priority", "integer(-2147483648..2147483647)"},
+};
+constexpr FieldRow kChatFields[] = {{"messages", "any"}, {"tools", "any"}};
+constexpr FieldRow kGenerateFields[] = {
+    {"prompt", "string"}, {"suffix", "any"},   {"system", "any"}, {"raw", "boolean"},
+    {"images", "any"},    {"template", "any"}, {"context", "any"}};
+
+constexpr FieldRow kInferFields[] = {
+    {"id", "any"}, {"inputs", "object[]", kRequired}, {"outputs", "any"}, {"parameters", "object"}};
+constexpr FieldRow kTextFields[] = {
+    {"id", "any"}, {"text_input", "string", kRequired}, {"parameters", "object"}};
+
+}  // namespace
+
+std::span<const ObjectShape> ollama_objects() {
+  return kObjects;
+}
+
+namespace shapes {
+
+constinit const EndpointShape kOllamaVersion = {.reply = "OllamaVersion"};
+constinit const EndpointShape kOllamaModels = {.reply = "OllamaModels"};
+constinit const EndpointShape kOllamaShow = {.fields = {kShowFields},
+                                             .example = R"({"model": "MODEL"})",
+                                             .error = "PlainError",
+                                             .refuse = plain_error_reply};
+constinit const EndpointShape kOllamaChat = {
+    .fields = {kCommonFields, kChatFields},
+    .reply = "OllamaAnswer",
+    .event = "OllamaAnswer",
+    .event_type = kOllamaStream,
+    .example = R"({"model": "MODEL", "messages": [{"role": "user", "content": "Hello"}],)"
+               R"( "options": {"num_predict": 8}})",
+    .error = "PlainError",
+    .refuse = plain_error_reply};
+constinit const EndpointShape kOllamaGenerate = {
+    .fields = {kCommonFields, kGenerateFields},
+    .reply = "OllamaAnswer",
+    .event = "OllamaAnswer",
+    .event_type = kOllamaStream,
+    .example = R"({"model": "MODEL", "prompt": "1, 2, 3,", "options": {"num_predict": 8}})",
+    .error = "PlainError",
+    .refuse = plain_error_reply};
+
+constinit const EndpointShape kKserve = {.error = "PlainError", .refuse = plain_error_reply};
+constinit const EndpointShape kKserveAny = {
+    .reply = "any", .error = "PlainError", .refuse = plain_error_reply};
+constinit const EndpointShape kKserveInfer = {
+    .fields = {kInferFields},
+    .reply = "KserveTensors",
+    .example = R"({"inputs": [{"name": "text_input", "shape": [1, 1], "datatype": "BYTES",)"
+               R"( "data": ["1, 2, 3,"]}], "parameters": {"max_tokens": 8}})",
+    .error = "PlainError",
+    .refuse = plain_error_reply};
+constinit const EndpointShape kKserveGenerate = {
+    .fields = {kTextFields},
+    .reply = "KserveText",
+    .example = R"({"text_input": "1, 2, 3,", "parameters": {"max_tokens": 8}})",
+    .error = "PlainError",
+    .refuse = plain_error_reply};
+constinit const EndpointShape kKserveStream = {
+    .fields = {kTextFields},
+    .reply = "KserveText",
+    .event = "KserveText",
+    .example = R"({"text_input": "1, 2, 3,", "parameters": {"max_tokens": 8}})",
+    .error = "PlainError",
+    .refuse = plain_error_reply};
+
+}  // namespace shapes
+}  // namespace hadal

@@ -1,0 +1,64 @@
+# model: tests/golden/encoders/reranker
+# A tiny cross-encoder with random weights: shapes, limits, and what such a model cannot do.
+POST /v1/rerank
+{"model": "test-model", "query": "capital of France", "documents": ["Paris is the capital", {"text": "rain"}, "北京"], "return_documents": true}
+= status 200
+= json results.0.relevance_score > 0
+= json results.2.relevance_score exists
+= json results.0.document.text exists
+= json results.3 has-not 0
+= json model = "test-model"
+= json usage.total_tokens > 20
+= json meta.tokens.input_tokens > 20
+
+POST /rerank
+{"query": "a", "documents": ["b", "c", "d"], "top_n": 1}
+= status 200
+= json results.0.index exists
+= json results.0.document has-not 0
+= json results.1 has-not 0
+
+POST /v2/rerank
+{"model": "test-model", "query": "a", "documents": ["{{REPEAT word  500}}"]}
+= status 200
+= json results.0.index = 0
+
+POST /v2/rerank
+{"query": "a", "documents": ["{{REPEAT word  500}}"], "truncate": false}
+= status 400
+= json error.code = "context_length_exceeded"
+= json error.param = "documents"
+
+POST /v1/rerank
+{"query": "{{REPEAT word  500}}", "documents": ["a"]}
+= status 400
+= json error.param = "query"
+
+POST /v1/rerank
+{"query": "a", "documents": []}
+= status 400
+= json error.param = "documents"
+
+POST /v1/embeddings
+{"input": "a"}
+= status 400
+= json error.code = "model_not_embedding"
+
+POST /v1/chat/completions
+{"messages": [{"role": "user", "content": "hi"}]}
+= status 400
+= json error.code = "model_not_generative"
+
+POST /tokenize
+{"content": "Hello"}
+= status 200
+= json count > 0
+
+GET /v1/models
+= json data.0.meta.task = "rerank"
+
+GET /health
+= status 200
+
+GET /metrics
+= status 200
