@@ -27,7 +27,7 @@ namespace {
 constexpr std::string_view kImageSuffix = ".packed";
 constexpr std::string_view kRecordSuffix = ".source";
 constexpr std::string_view kRecordTitle = "hadal packed source 1";
-constexpr uint64_t kFreeBytesMin = 2ULL << 30;  // that a disk keeps free, or a tenth of it
+constexpr uint64_t kFreeBytesMin = 2ULL << 30;  // that a disk keeps free in any case
 constexpr std::chrono::seconds kPatience{20};
 constexpr std::chrono::milliseconds kPoll{50};
 
@@ -360,18 +360,15 @@ uint64_t PackedCache::clear_orphans() const {
 Status PackedCache::make_room(uint64_t bytes, Room room) const {
   clear_orphans();
   std::error_code failed;
-  const auto space = std::filesystem::space(directory_, failed);
+  const std::filesystem::space_info space = space_(directory_, failed);
   if (failed) return Error{Code::kIo, "cannot see how full the disk is: " + failed.message()};
   std::vector<CachedImage> kept = images();
   std::sort(kept.begin(), kept.end(),
             [](const CachedImage& a, const CachedImage& b) { return a.used_unix > b.used_unix; });
   uint64_t used = 0;
   for (const CachedImage& image : kept) used += image.bytes;
-  const bool needed = room == Room::kNeeded;
-  const uint64_t reserve =
-      needed ? kFreeBytesMin : std::max<uint64_t>(kFreeBytesMin, space.capacity / 10);
-  const uint64_t budget = std::min<uint64_t>(needed ? space.capacity : space.capacity / 4,
-                                             std::max(space.available + used, reserve) - reserve);
+  const uint64_t ours = std::max<uint64_t>(space.available + used, kFreeBytesMin) - kFreeBytesMin;
+  const uint64_t budget = room == Room::kNeeded ? ours : std::min(space.capacity / 4, ours / 2);
   if (bytes > budget)
     return no_room(directory_, bytes, fmt::format("it has room for {}", human_bytes(budget)));
   for (; used + bytes > budget && !kept.empty(); kept.pop_back()) {

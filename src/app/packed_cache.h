@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,11 +51,16 @@ struct PackingJob {
   PackingHooks hooks;
 };
 
+/// How large and how full the disk of a directory is.
+using DiskSpace =
+    std::function<std::filesystem::space_info(const std::filesystem::path&, std::error_code&)>;
+
 class PackedCache {
  public:
   explicit PackedCache(std::filesystem::path directory,
-                       uint64_t bytes_min = limits::kPackedImageBytesMin)
-      : directory_(std::move(directory)), bytes_min_(bytes_min) {}
+                       uint64_t bytes_min = limits::kPackedImageBytesMin,
+                       DiskSpace space = disk_space)
+      : directory_(std::move(directory)), bytes_min_(bytes_min), space_(std::move(space)) {}
 
   /// The image of the open file, found whole; null when there is none to be trusted.
   std::unique_ptr<PackedImage> find(const GgufFile& file, ThreadPool& pool) const;
@@ -63,8 +69,8 @@ class PackedCache {
   std::optional<std::string> digest(const GgufFile& file) const;
 
   /// Keeps `parts` as the image of the file, unless it is small, the file was changed since it was
-  /// opened or right before, another process is writing or the disk is too full. Old images make
-  /// room.
+  /// opened or right before, another process is writing or the disk is too full: all images
+  /// together leave it 2 GiB and as much as they take. Old images make room.
   Status keep(const OpenedModel& opened, std::span<const PackedPart> parts,
               const std::atomic<bool>& stop) const;
 
@@ -92,8 +98,14 @@ class PackedCache {
   std::unique_ptr<PackedImage> find_renamed(const OpenedModel& opened, uint64_t bytes,
                                             ThreadPool& pool, const std::atomic<bool>& stop) const;
 
+  static std::filesystem::space_info disk_space(const std::filesystem::path& directory,
+                                                std::error_code& failed) {
+    return std::filesystem::space(directory, failed);
+  }
+
   std::filesystem::path directory_;
   uint64_t bytes_min_;  ///< of images that keep() keeps
+  DiskSpace space_;
 };
 
 /// Runs PackedCache::keep() beside the model's work, on a thread of low priority. The

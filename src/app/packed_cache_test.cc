@@ -72,7 +72,8 @@ class PackedCacheTest : public testing::Test {
   std::filesystem::path root_ = new_directory();
   std::filesystem::path model_{root_ / "model.gguf"};
   std::filesystem::path directory_{root_ / "home" / "packed"};
-  PackedCache cache_{directory_, 1};
+  std::filesystem::space_info disk_{.capacity = 100ULL << 30, .free = 0, .available = 50ULL << 30};
+  PackedCache cache_{directory_, 1, [this](const auto&, std::error_code&) { return disk_; }};
   ThreadPool pool_{2};
 };
 
@@ -218,6 +219,24 @@ TEST_F(PackedCacheTest, PackingThatFailsLeavesNothing) {
             Code::kUnavailable);
   EXPECT_EQ(files(), 0u);
   EXPECT_TRUE(pack(model_).ok());
+}
+
+// Goal: images that the disk can do without leave it 2 GiB and as much as they take; one that is
+// needed leaves it 2 GiB.
+TEST_F(PackedCacheTest, LeavesTheDiskRoom) {
+  ASSERT_TRUE(keep(model_).ok());
+  const uint64_t bytes = cache_.images()[0].bytes;
+  cache_.clear();
+  disk_.available = (2ULL << 30) + 2 * bytes - 1;
+  EXPECT_EQ(keep(model_).error().code, Code::kExhausted);
+  const bool packs = current_isa() != Isa::kReference;
+  EXPECT_EQ(pack(model_).ok(), packs);
+  cache_.clear();
+  disk_.available += 1;
+  EXPECT_TRUE(keep(model_).ok());
+  cache_.clear();
+  disk_.available = (2ULL << 30) + bytes - 1;
+  EXPECT_FALSE(pack(model_).ok());
 }
 
 // Goal: a disk without room is named, with what is needed there and what to do.
