@@ -11,6 +11,9 @@ target_compile_options(hadal_flags INTERFACE -Wall -Wextra -Wshadow -Wvla -fno-s
   $<$<BOOL:${HADAL_WERROR}>:-Werror> $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_compile_definitions(hadal_flags INTERFACE
   $<$<BOOL:${HADAL_DCHECK}>:HADAL_DCHECK=1> HADAL_VERSION="${PROJECT_VERSION}")
+# So that ccache can tell one precompiled header from another.
+target_compile_options(hadal_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>
+  "$<$<COMPILE_LANG_AND_ID:CXX,Clang>:SHELL:-Xclang -fno-pch-timestamp>")
 if(HADAL_SANITIZE)
   target_compile_options(hadal_flags INTERFACE -fsanitize=${HADAL_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -24,13 +27,24 @@ set(hadal_libs_model xxhash)
 set(hadal_libs_net Boost::url OpenSSL::SSL OpenSSL::Crypto CURL::libcurl)
 set(hadal_libs_app CLI11::CLI11 yaml-cpp edit zip)
 
-# Tests share one precompiled gtest header; one test program per room keeps linking cheap.
+# What nearly every file includes, compiled once per library and program. Files still name what they
+# use: the arm64 tree has no such header.
+set(hadal_common_headers <algorithm> <array> <atomic> <chrono> <cstdint> <filesystem> <functional>
+  <map> <memory> <mutex> <optional> <span> <string> <string_view> <thread> <unordered_map> <variant>
+  <vector> <boost/json.hpp> <fmt/format.h>)
+function(hadal_precompile target)
+  if(NOT CMAKE_CROSSCOMPILING)
+    target_precompile_headers(${target} PRIVATE ${hadal_common_headers} ${ARGN})
+  endif()
+endfunction()
+
+# One test program per room keeps linking cheap.
 function(hadal_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE ${T_LINK} GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE HADAL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_precompile_headers(${name} PRIVATE <gtest/gtest.h>)
+  hadal_precompile(${name} <gtest/gtest.h>)
   add_test(NAME ${name} COMMAND ${name})
   if(T_TIMEOUT)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT})
@@ -47,6 +61,7 @@ function(hadal_room name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   add_library(${name} STATIC ${sources})
   target_link_libraries(${name} PUBLIC hadal_flags ${ARGN} ${hadal_libs_${name}})
+  hadal_precompile(${name})
   if(EXISTS ${PROJECT_SOURCE_DIR}/cmake/${name}.cmake)
     include(${PROJECT_SOURCE_DIR}/cmake/${name}.cmake)  # what only this room needs
   endif()

@@ -224,13 +224,13 @@ TEST_F(PackedCacheTest, PackingThatFailsLeavesNothing) {
 // Goal: images that the disk can do without leave it 2 GiB and as much as they take; one that is
 // needed leaves it 2 GiB.
 TEST_F(PackedCacheTest, LeavesTheDiskRoom) {
+  if (current_isa() == Isa::kReference) GTEST_SKIP() << kNothingPacked;
   ASSERT_TRUE(keep(model_).ok());
   const uint64_t bytes = cache_.images()[0].bytes;
   cache_.clear();
   disk_.available = (2ULL << 30) + 2 * bytes - 1;
   EXPECT_EQ(keep(model_).error().code, Code::kExhausted);
-  const bool packs = current_isa() != Isa::kReference;
-  EXPECT_EQ(pack(model_).ok(), packs);
+  EXPECT_TRUE(pack(model_).ok());
   cache_.clear();
   disk_.available += 1;
   EXPECT_TRUE(keep(model_).ok());
