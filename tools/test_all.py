@@ -44,10 +44,15 @@ def call(command, report, name, timeout=900, env=None):
     except subprocess.TimeoutExpired as expired:
         ok, output = False, (expired.stdout or b"").decode(errors="replace") + f"\n{name}: no end after {timeout} s"
     if not ok:
-        print(output[-12000:])
+        print(without_passed(output)[-12000:])
         report.problems.append(name)
     report.skips += [f"{name}: {reason}" for reason in skip_reasons(output)]
     return ok, output
+
+
+def without_passed(output):
+    """gtest's output without what passed tests wrote."""
+    return re.sub(r"^\[ RUN      \] (\S+)\n(?:(?!\[ RUN ).*\n)*?\[       OK \] \1 .*\n", "", output, flags=re.M)
 
 
 def skip_reasons(output):
