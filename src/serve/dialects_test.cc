@@ -111,6 +111,8 @@ class DialectsTest : public ServiceTest {
     model->tokenizer = tokenizer_.get();
     model->chosen_codec = Codec::named(codec, {.tokenizer = tokenizer_.get()}).value();
     model->n_ctx = 8192;
+    const std::vector<ServedRef> before = models_.loaded();
+    earlier_.insert(earlier_.end(), before.begin(), before.end());
     models_.set(std::move(model), engine_backend_);
   }
   /// -1: the dialect does not say.
@@ -125,6 +127,7 @@ class DialectsTest : public ServiceTest {
     return usage.at(details).at("cached_tokens").get_int64();
   }
 
+  std::vector<ServedRef> earlier_;  // a row uses its model's grammars a little longer than its peer
   FlatModel flat_;
   Engine engine_{flat_, {.n_ctx = 8192, .max_batch = 2}, Env::real()};
   EngineBackend engine_backend_{engine_};

@@ -228,13 +228,19 @@ class CallIds {
   int results_ = 0;
 };
 
+/// Adding a member may move the others: what is there is taken out first.
+void rename_member(json::object& object, std::string_view from, std::string_view to) {
+  json::value* found = object.if_contains(from);
+  if (found == nullptr || found->is_null()) return;
+  json::value value = std::move(*found);
+  object[to] = std::move(value);
+}
+
 Checked take_message(const json::value& value, CallIds& ids, json::array& out) {
   if (!value.is_object()) return invalid_param("messages", "A message must be an object.");
   json::object message = value.get_object();
   if (has_items(message, "images")) return no_images();
-  if (json::value* thinking = message.if_contains("thinking")) {
-    message["reasoning_content"] = std::move(*thinking);
-  }
+  rename_member(message, "thinking", "reasoning_content");
   json::value* calls = message.if_contains("tool_calls");
   if (calls != nullptr && calls->is_array()) {
     for (json::value& call : calls->get_array()) {
@@ -248,7 +254,7 @@ Checked take_message(const json::value& value, CallIds& ids, json::array& out) {
   if (role != nullptr && role->is_string() && role->get_string() == "tool" &&
       !is_text(find_member(message, "tool_call_id"))) {
     message["tool_call_id"] = ids.next_result();
-    if (const json::value* name = find_member(message, "tool_name")) message["name"] = *name;
+    rename_member(message, "tool_name", "name");
   }
   out.emplace_back(std::move(message));
   return std::nullopt;
