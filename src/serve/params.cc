@@ -33,7 +33,6 @@ constexpr ParamRow kCommon[] = {
      [](RequestParams& p, const ParamValue& v) {
        p.sampling.typical_p = std::max(float(v.number), 1e-6f);
      }},
-    // 1, the older version, is refused by the engine's own check.
     {"mirostat", ParamKind::kInteger, 0, 2,
      [](RequestParams& p, const ParamValue& v) { p.sampling.mirostat = int(v.integer); }},
     {"mirostat_tau", ParamKind::kNumber, 0, 20,
@@ -231,6 +230,9 @@ Checked read_params(const json::object& body, std::span<const ParamRow> rows, Re
     const json::value* value = find_member(body, row.name);
     if (value == nullptr) continue;
     if (Checked error = read_row(*value, row, out)) return error;
+  }
+  if (out.sampling.mirostat == 1) {
+    return invalid_param("mirostat", "'mirostat' must be 0 or 2: the first version is not here.");
   }
   return std::nullopt;
 }

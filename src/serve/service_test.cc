@@ -245,6 +245,7 @@ TEST_F(ServiceTest, MistakesAreNamed) {
       {"/v1/completions", R"({"prompt":"a","max_tokens":1000000000000})", 400, "max_tokens"},
       {"/v1/completions", R"({"prompt":"a","typical_p":1.5})", 400, "typical_p"},
       {"/generate", R"({"prompt":"a","mirostat":3})", 400, "mirostat"},
+      {"/generate", R"({"prompt":"a","mirostat":1})", 400, "mirostat"},
       {"/v1/completions", R"({"prompt":"a","suffix":"b"})", 400, "suffix"},
       {"/generate", R"({"prompt":5})", 400, "prompt"},
       {"/tokenize", "{}", 400, "prompt"},
