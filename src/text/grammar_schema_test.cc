@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "text/grammar/testing/grammar_fixture.h"
+#include "text/grammar/testing/schema_maker.h"
 #include "text/grammar/testing/schema_validator.h"
 
 // JSON Schema as grammars: each keyword with values that are valid and ones that are not, errors
@@ -18,6 +19,7 @@ using testing::parsed;
 using testing::problem;
 using testing::random_text;
 using testing::schema;
+using testing::SchemaMaker;
 using testing::SchemaValidator;
 using testing::start;
 using testing::WalkOptions;
@@ -288,6 +290,67 @@ TEST(GrammarSchemaTest, ReferencesAndCombinations) {
   expect_cases(cases);
 }
 
+TEST(GrammarSchemaTest, KeywordsOfSeveralSchemasHoldTogether) {
+  // Goal: nothing is written that one schema of several allows and another does not.
+  const Case cases[] = {
+      {R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},
+          "oneOf":[{"required":["a"]},{"required":["b"]}]})",
+       {R"({"a":null})", R"({"b":null})"},
+       {R"({"a":null,"b":null})", "{}"}},
+      {R"({"oneOf":[{"type":"object","properties":{"k":{"const":"x"},"v":{"type":"null"}},
+          "required":["k"]},{"type":"object","properties":{"k":{"enum":["y","z"]}},
+          "required":["k"]},{"type":["string","null"]}]})",
+       {R"({"k":"x","v":null})", R"({"k":"z"})", "null", R"("x")"},
+       {R"({"k":"y","v":null})", R"({"k":"q"})"}},
+      {R"({"oneOf":[{"type":"object","properties":{"a":{}},"required":["a"]},
+          {"type":"object","properties":{"b":{}},"required":["b"]}]})",
+       {R"({"a":1})", R"({"b":1})"},
+       {"{}", R"({"a":1,"b":1})"}},
+      {R"({"oneOf":[{"type":"integer","maximum":3},{"type":"integer","minimum":4}]})",
+       {"3", "4"},
+       {"null"}},
+      {R"({"allOf":[{"prefixItems":[{"minimum":3}]},{"items":{"type":"integer","minimum":5}}]})",
+       {"[5]", "[5,6]"},
+       {"[4]", "[5,4]"}},
+      {R"({"allOf":[{"items":[{"type":"integer"}]},{"items":{"minimum":5}}]})", {"[5]"}, {"[4]"}},
+      {R"({"allOf":[{"properties":{"a":{"type":"null"},"xa":{"type":"null"}}},
+          {"patternProperties":{"^x":{}},"additionalProperties":false}]})",
+       {R"({"xa":null})"},
+       {R"({"a":null})"}},
+      {R"({"allOf":[{"patternProperties":{"^x":{"type":"integer"}}},
+          {"additionalProperties":{"minimum":5}}]})",
+       {R"({"x":5})"},
+       {R"({"x":4})"}},
+      {R"({"type":"object","unevaluatedProperties":false})", {"{}"}, {R"({"a":1})"}},
+      {R"({"allOf":[{"prefixItems":[{},{}]},{"prefixItems":[{}],"unevaluatedItems":false}]})",
+       {"[1]"},
+       {"[1,2]"}},
+      {R"({"type":"array","unevaluatedItems":{"type":"null"}})", {"[null]"}, {"[1]"}},
+      {R"({"allOf":[{"properties":{"a":{}}},{"unevaluatedProperties":false}]})",
+       {"{}"},
+       {R"({"a":1})"}},
+      {R"({"properties":{"ab":{},"abc":{}},"propertyNames":{"maxLength":2}})",
+       {R"({"ab":1})"},
+       {R"({"abc":1})"}},
+      {R"({"type":"object","propertyNames":false})", {"{}"}, {R"({"a":1})"}},
+      {R"({"type":"object","propertyNames":{"enum":["a","b"]}})",
+       {R"({"a":1,"b":2})"},
+       {R"({"c":1})"}},
+      {R"({"enum":[1,2,3,4.5],"multipleOf":2})", {"2"}, {"1", "3", "4.5"}},
+      {R"({"type":"number","exclusiveMaximum":100})",
+       {"99.999999999999"},
+       {"99.99999999999999999", "100"}},
+      {R"({"type":"object","additionalProperties":{},"properties":{"a":{}},"minProperties":2})",
+       {R"({"a":1,"b":2})"},
+       {R"({"b":1,"b":2})", R"({"b":1,"c":2})"}},
+  };
+  expect_cases(cases);
+  // Tools that are not strict had rather have the options than none.
+  EXPECT_TRUE(matches(
+      schema(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", {.one_of_may_overlap = true}),
+      "1"));
+}
+
 TEST(GrammarSchemaTest, WhatIsRefusedIsNamedWithItsPlace) {
   // Goal: no keyword that limits values is silently ignored.
   const std::pair<const char*, const char*> cases[] = {
@@ -317,6 +380,13 @@ TEST(GrammarSchemaTest, WhatIsRefusedIsNamedWithItsPlace) {
       {R"(false)", "no text matches"},
       {R"(3)", "a schema is an object"},
       {R"({"allOf":[{"format":"date"},{"format":"time"}]})", "two different values of format"},
+      {R"({"oneOf":[{"type":"integer"},{"minimum":2}]})", "option 0 and option 1 of oneOf"},
+      {R"({"type":"object","minProperties":2})", "keys differ is not enforced"},
+      {R"({"type":"object","enum":[{"a":1}],"required":["b"]})", "enum of objects"},
+      {R"({"properties":{"a":{"$id":"http://x/y","$ref":"#/$defs/b"}}})", "$id of its own"},
+      {R"({"required":["abc"],"propertyNames":{"maxLength":2}})", "not allowed by propertyNames"},
+      {R"({"allOf":[{"unevaluatedItems":false,"anyOf":[{"prefixItems":[{}]}]}]})",
+       "unevaluatedItems beside anyOf"},
   };
   for (const auto& [text, message] : cases) {
     const std::string found = problem(schema(text));
@@ -333,98 +403,6 @@ TEST(GrammarSchemaTest, AnyValueIsBoundedInDepth) {
   EXPECT_TRUE(matches(Grammar::json_value(), "[[[[[[[[\"x\"]]]]]]]]"));
   EXPECT_FALSE(matches(Grammar::json_value(), std::string(100, '[')));
 }
-
-/// Random schemas of all keywords that are accepted.
-class SchemaMaker {
- public:
-  explicit SchemaMaker(uint64_t seed) : random_(seed) {}
-
-  json::value make(int depth) {
-    switch (random_() % (depth > 0 ? 10 : 6)) {
-      case 0:
-        return string();
-      case 1:
-        return number("integer");
-      case 2:
-        return number("number");
-      case 3:
-        return json::object{{"enum", json::array{"red", "green \"x\"", 3, nullptr, -2.5}}};
-      case 4:
-        return json::object{{"type", pick() ? "boolean" : "null"}};
-      case 5:
-        return json::object{{"type", json::array{"string", "null"}}, {"maxLength", below(9)}};
-      case 6:
-      case 7:
-        return object(depth);
-      case 8:
-        return array(depth);
-      default:
-        return json::object{
-            {pick() ? "anyOf" : "oneOf", json::array{make(depth - 1), make(depth - 1)}}};
-    }
-  }
-
- private:
-  bool pick() { return random_() % 2 == 0; }
-  int64_t below(uint64_t n) { return static_cast<int64_t>(random_() % n); }
-
-  json::value string() {
-    json::object out{{"type", "string"}};
-    if (pick()) {
-      const int64_t min = below(4);
-      out["minLength"] = min;
-      out["maxLength"] = min + below(12);
-    } else if (pick()) {
-      constexpr const char* kPatterns[] = {
-          "^[a-z]{2,5}$", "^[A-Z][a-z]*(-[0-9]+)?$", "b", "^(ab|cd)+$",
-          "^[^x]*$",      "^[a-z0-9_]{1,40}$"};
-      out["pattern"] = kPatterns[random_() % std::size(kPatterns)];
-    }
-    return out;
-  }
-  json::value number(const char* type) {
-    json::object out{{"type", type}};
-    const double low = static_cast<double>(below(2000) - 1000) / (pick() ? 1 : 8);
-    if (pick()) out[pick() ? "minimum" : "exclusiveMinimum"] = low;
-    if (pick())
-      out[pick() ? "maximum" : "exclusiveMaximum"] = low + 4 + static_cast<double>(below(100));
-    if (below(4) == 0 && !out.contains("minimum") && !out.contains("exclusiveMinimum")) {
-      out["multipleOf"] = 1 + below(3);
-    }
-    return out;
-  }
-  json::value object(int depth) {
-    json::object properties;
-    json::array required;
-    const int64_t count = below(5);
-    for (int64_t i = 0; i < count; ++i) {
-      const std::string name = "p" + std::to_string(i);
-      properties[name] = make(depth - 1);
-      if (pick()) required.push_back(json::string(name));
-    }
-    json::object out{{"type", "object"}, {"properties", properties}, {"required", required}};
-    if (count == 0) {
-      out.erase("properties");
-      out["additionalProperties"] = make(depth - 1);
-      out["maxProperties"] = 1 + below(4);
-      if (pick()) out["minProperties"] = 1;
-    } else if (pick()) {
-      out["additionalProperties"] = false;
-    } else if (pick()) {
-      out["additionalProperties"] = make(depth - 1);
-    }
-    return out;
-  }
-  json::value array(int depth) {
-    json::object out{{"type", "array"}, {"items", make(depth - 1)}};
-    if (pick()) out["minItems"] = below(3);
-    if (pick()) out["maxItems"] = 2 + below(4);
-    if (below(4) == 0) out["prefixItems"] = json::array{make(depth - 1), make(depth - 1)};
-    return out;
-  }
-
-  std::mt19937_64 random_;
-};
 
 TEST(GrammarSchemaTest, SampledOutputsOfGeneratedSchemasAreValid) {
   // Goal: whatever tokens chance takes from the masks, the output parses and an independent
@@ -446,7 +424,7 @@ TEST(GrammarSchemaTest, SampledOutputsOfGeneratedSchemasAreValid) {
 TEST(GrammarSchemaTest, MasksEqualTheirTwinOnGeneratedSchemas) {
   // Goal: the same with every mask compared to asking each token.
   WalkOptions options;
-  options.check_masks = true;
+  options.check_every = 1;
   options.free_tokens = 25;
   for (uint64_t seed = 0; seed < 40; ++seed) {
     const auto grammar = Grammar::from_json_schema(SchemaMaker(seed + 5000).make(3));

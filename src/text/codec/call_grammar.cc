@@ -54,7 +54,7 @@ Result<Tool> read_tool(const json::value& tool) {
 
 /// `fallback` when the schema cannot be enforced and need not be.
 Result<Grammar> schema_or(const json::value& schema, const Tool& tool, Grammar fallback) {
-  auto grammar = Grammar::from_json_schema(schema);
+  auto grammar = Grammar::from_json_schema(schema, {.one_of_may_overlap = !tool.strict});
   if (grammar.ok()) return grammar;
   if (tool.strict) return bad_tool(tool.name, grammar.error().message);
   return fallback;

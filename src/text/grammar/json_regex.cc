@@ -285,8 +285,24 @@ std::optional<Regex> at_most(double bound, bool exclusive) {
   return Regex::alt({negative(any_positive()), magnitude_at_most(*decimal, exclusive)});
 }
 
+Regex told_apart_from(double bound) {
+  // Of 15 digits each text is a double of its own. Numbers near the bound have its digits before
+  // the point, or one more.
+  constexpr uint32_t kDigits = 15;
+  const std::optional<Decimal> decimal = decimal_of(std::fabs(bound));
+  const auto before = decimal ? static_cast<uint32_t>(decimal->whole.size()) + 1 : kDigits;
+  const uint32_t after = before < kDigits ? kDigits - before : 0;
+  Regex fraction = Regex::text("");
+  if (after > 0) {
+    fraction = Regex::optional(Regex::concat({Regex::text("."), digits(1, after)}));
+  }
+  return Regex::concat(
+      {Regex::optional(Regex::text("-")), digits(1, kIntegerDigits), std::move(fraction)});
+}
+
 std::optional<Regex> format(std::string_view name) {
-  const std::string label = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,40}[a-zA-Z0-9])?";
+  // No two hyphens in a row: those are of encoded names, of which few are valid.
+  const std::string label = "[a-zA-Z0-9](?:-?[a-zA-Z0-9]){0,30}";
   if (name == "date") return pattern(date_pattern());
   if (name == "time") return pattern(kTime);
   if (name == "date-time") return pattern(date_pattern() + "T" + kTime);

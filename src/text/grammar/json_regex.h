@@ -32,6 +32,9 @@ Regex number();
 /// least, or at most, `bound`. Nothing when the bound has more digits.
 std::optional<Regex> at_least(double bound, bool exclusive);
 std::optional<Regex> at_most(double bound, bool exclusive);
+/// Numbers with so few digits that one beside `bound` is not read as `bound` by those who read
+/// doubles.
+Regex told_apart_from(double bound);
 
 /// What a format's texts look like, unescaped; nothing for formats that are only annotations.
 std::optional<Regex> format(std::string_view name);

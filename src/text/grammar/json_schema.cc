@@ -49,6 +49,8 @@ constexpr std::pair<std::string_view, std::string_view> kTypeOf[] = {
     {"properties", "object"},
     {"required", "object"},
     {"additionalProperties", "object"},
+    {"unevaluatedProperties", "object"},
+    {"unevaluatedItems", "array"},
     {"patternProperties", "object"},
     {"propertyNames", "object"},
     {"minProperties", "object"},
@@ -114,6 +116,16 @@ std::string unescaped(std::string_view token) {
 const json::value* member(const json::object& object, std::string_view key) {
   const auto it = object.find(key);
   return it == object.end() ? nullptr : &it->value();
+}
+
+bool has_no_effect(std::string_view key) {
+  return among(kNoEffect, key);
+}
+
+bool has_keyword_of(std::string_view type, const json::object& schema) {
+  return std::any_of(std::begin(kTypeOf), std::end(kTypeOf), [&](const auto& known) {
+    return known.second == type && member(schema, known.first) != nullptr;
+  });
 }
 
 std::optional<double> number_of(const json::value& value) {
@@ -200,6 +212,7 @@ Status SchemaCompiler::spend(size_t steps, const Place& place) {
 }
 
 Result<Grammar> SchemaCompiler::compile() {
+  TRY_STATUS(check_bases(root_, {}, false));
   TRY(const Id root, value(root_, {}));
   while (!pending_.empty()) {
     const std::string pointer = std::move(pending_.back());
@@ -210,6 +223,30 @@ Result<Grammar> SchemaCompiler::compile() {
     b_.define(references_.find(pointer)->second, made);
   }
   return b_.finish(b_.seq({parts_.leading_blanks(), root}));
+}
+
+/// Pointers count from the root: below a schema with an $id of its own they would mean others.
+Status SchemaCompiler::check_bases(const json::value& schema, const Place& place,
+                                   bool other_base) const {
+  if (schema.is_array()) {
+    for (const json::value& one : schema.get_array()) {
+      TRY_STATUS(check_bases(one, place, other_base));
+    }
+  }
+  if (!schema.is_object() || place.depth > limits::kJsonDepth) return {};
+  const json::object& members = schema.get_object();
+  const json::value* id = member(members, "$id");
+  const bool own_base = id != nullptr && id->is_string() && !id->get_string().starts_with("#");
+  other_base = other_base || (own_base && place.depth > 0);
+  const json::value* pointer = member(members, "$ref");
+  if (other_base && pointer != nullptr && pointer->is_string()) {
+    return error(Code::kUnsupported, place, "$ref below a schema with an $id of its own");
+  }
+  for (const auto& entry : members) {
+    if (entry.key() == "const" || entry.key() == "enum") continue;
+    TRY_STATUS(check_bases(entry.value(), place.in(entry.key()), other_base));
+  }
+  return {};
 }
 
 Result<SchemaCompiler::Id> SchemaCompiler::value(const json::value& schema, const Place& place) {
@@ -231,9 +268,7 @@ Status SchemaCompiler::check_keywords(const json::object& schema, const Place& p
     const std::string_view key = entry.key();
     const json::value& value = entry.value();
     const bool refused = among(kUnsupported, key) ||
-                         (key == "uniqueItems" && !(value.is_bool() && !value.get_bool())) ||
-                         (key == "unevaluatedItems" && !value.is_bool()) ||
-                         (key == "unevaluatedProperties" && !value.is_bool());
+                         (key == "uniqueItems" && !(value.is_bool() && !value.get_bool()));
     if (!refused) continue;
     const json::value* most = member(schema, "maxItems");
     const bool trivial =
@@ -331,22 +366,25 @@ Result<SchemaCompiler::Id> SchemaCompiler::combined(const json::object& schema,
     return object_schema(rest, {place.pointer, place.depth + 1});
   }
   const std::string key = member(schema, "anyOf") != nullptr ? "anyOf" : "oneOf";
-  const json::value options = *member(schema, key);
+  const json::value* list = member(schema, key);
   rest.erase(key);
-  if (!options.is_array() || options.get_array().empty()) {
+  if (!list->is_array() || list->get_array().empty()) {
     return error(Code::kInvalidArgument, place, key + " is not an array of schemas");
   }
+  json::array options = list->get_array();
+  std::optional<json::array> exclusive;
+  if (key == "oneOf") exclusive = exclusive_required(options);
+  if (exclusive) options = std::move(*exclusive);
   const bool alone = std::all_of(rest.begin(), rest.end(),
                                  [](const auto& entry) { return among(kNoEffect, entry.key()); });
   std::vector<Id> ids;
   const Place inside = place.in(key);
-  for (size_t i = 0; i < options.get_array().size(); ++i) {
-    const json::value& option = options.get_array()[i];
-    json::value both = option;
-    if (!alone) {
-      TRY(both, merged(rest, option, inside.in(i)));
-    }
-    TRY(const Id id, value(both, inside.in(i)));
+  for (size_t i = 0; i < options.size() && !alone; ++i) {
+    TRY(options[i], merged(rest, options[i], inside.in(i)));
+  }
+  if (key == "oneOf" && !exclusive) TRY_STATUS(check_one_of(options, place));
+  for (size_t i = 0; i < options.size(); ++i) {
+    TRY(const Id id, value(options[i], inside.in(i)));
     ids.push_back(id);
   }
   return b_.alt(std::move(ids));
@@ -382,6 +420,11 @@ Result<std::vector<std::string>> SchemaCompiler::types_of(const json::object& sc
 
 Result<SchemaCompiler::Id> SchemaCompiler::one_of_types(const json::object& schema,
                                                         const Place& place) {
+  if (member(schema, "unevaluatedProperties") || member(schema, "unevaluatedItems")) {
+    json::object rest = schema;
+    settle_unevaluated(rest);
+    return one_of_types(rest, place);
+  }
   TRY(const std::vector<std::string> types, types_of(schema, place));
   if (types.empty() && member(schema, "type") == nullptr) return parts_.any_value();
   const bool number = std::find(types.begin(), types.end(), "number") != types.end();

@@ -47,7 +47,7 @@ class SchemaCompiler {
   using Id = IrBuilder::Id;
 
   SchemaCompiler(const json::value& root, const JsonGrammarOptions& options)
-      : root_(root), parts_(b_, options) {}
+      : root_(root), parts_(b_, options), one_of_may_overlap_(options.one_of_may_overlap) {}
   Result<Grammar> compile();
 
  private:
@@ -67,6 +67,8 @@ class SchemaCompiler {
     };
     std::vector<Property> properties;
     std::vector<Id> others;  ///< entries ("key: value") that no property names
+    LexemeSpec keys;         ///< what propertyNames allows
+    bool any_key = true;     ///< and that is all
     uint32_t min = 0, max = Regex::kUnbounded;
   };
 
@@ -82,13 +84,26 @@ class SchemaCompiler {
   Result<std::vector<std::string>> types_of(const json::object& schema, const Place& place) const;
   Result<Id> of_type(const std::string& type, const json::object& schema, const Place& place);
   Status check_keywords(const json::object& schema, const Place& place) const;
+  Status check_bases(const json::value& schema, const Place& place, bool other_base) const;
 
   // Merging, json_schema_merge.cc: `a` and `b` at once.
   Result<json::value> merged(const json::value& a, const json::value& b, const Place& place);
   Result<json::object> merged_objects(json::object a, const json::object& b, const Place& place);
   Status merge_keyword(json::object& a, std::string_view key, const json::value& value,
-                       const Place& place) const;
+                       const Place& place);
+  Status merge_options(json::object& a, std::string_view key, const json::value& value,
+                       const Place& place);
+  Status close_unevaluated(json::object& part, const Place& place) const;
+  Status close_over(json::object& schema, const json::object& other, const Place& place);
   Result<json::object> without_references(const json::object& schema, const Place& place);
+
+  // oneOf, json_schema_one_of.cc.
+  Status check_one_of(const json::array& options, const Place& place);
+  static std::optional<json::array> exclusive_required(const json::array& options);
+  bool misses(const json::value& a, const json::value& b, int depth);
+  bool misses_plain(const json::object& a, const json::object& b, int depth);
+  bool misses_object(const json::object& a, const json::object& b, int depth);
+  bool rejects(const json::object& schema, const json::value& value) const;
 
   // Scalars, json_schema_scalars.cc.
   Result<Id> enumeration(const json::object& schema, const Place& place);
@@ -109,6 +124,7 @@ class SchemaCompiler {
   Status shape_properties(const json::object& schema, const Place& place, ObjectShape& shape);
   Status shape_others(const json::object& schema, const Place& place, ObjectShape& shape);
   Result<Id> property_value(const json::object& schema, std::string_view name, const Place& place);
+  Result<LexemeSpec> key_spec(const json::value* names, const Place& place);
   Result<bool> matches(std::string_view pattern, std::string_view name, const Place& place);
   Result<Regex> pattern_of(std::string_view pattern, const Place& place) const;
   Result<Id> write_object(const ObjectShape& shape, const Place& place);
@@ -122,11 +138,21 @@ class SchemaCompiler {
       references_;                    ///< by pointer; declared before they are made
   std::vector<std::string> pending_;  ///< references that are declared but not made
   size_t steps_ = 0;
+  bool one_of_may_overlap_ = false;
 };
 
 /// The member of an object, or null.
 const json::value* member(const json::object& object, std::string_view key);
 /// A finite number of any kind.
 std::optional<double> number_of(const json::value& value);
+/// Whether a keyword says nothing about which values are valid.
+bool has_no_effect(std::string_view key);
+void settle_unevaluated(json::object& schema);
+/// A counted lexeme as one of expressions, so that others can be taken from it.
+void uncount(LexemeSpec& spec);
+/// Whether a keyword other than "type" is only about values of that type.
+bool has_keyword_of(std::string_view type, const json::object& schema);
+/// Whether a value is of one of JSON Schema's types.
+bool is_of_type(const json::value& value, const std::vector<std::string>& types);
 
 }  // namespace hadal

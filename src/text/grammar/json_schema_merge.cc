@@ -25,7 +25,8 @@ size_t size_of(const json::value& value) {
 }
 
 json::value both(const json::value& a, const json::value& b) {
-  if (a == b) return a;
+  if (a == b || b == json::value(true)) return a;
+  if (b == json::value(false)) return b;
   json::object out;
   out["allOf"] = json::array{a, b};
   return out;
@@ -60,18 +61,30 @@ json::array common_types(const json::value& a, const json::value& b) {
   return out;
 }
 
-/// Properties that `other` does not list must satisfy its additionalProperties too.
-void close_over(json::object& schema, const json::object& other) {
-  const json::value* others = member(other, "additionalProperties");
-  const auto own = schema.find("properties");
-  if (others == nullptr || own == schema.end() || !own->value().is_object()) return;
-  const json::value* listed = member(other, "properties");
-  const bool patterns = member(other, "patternProperties") != nullptr;
-  for (auto& entry : own->value().get_object()) {
-    const bool known = listed != nullptr && listed->is_object() &&
-                       member(listed->get_object(), entry.key()) != nullptr;
-    if (known || patterns || *others == json::value(true)) continue;
-    entry.value() = others->is_bool() ? json::value(false) : both(entry.value(), *others);
+/// The spelling of drafts before 2020-12, `items` as an array, in the new one.
+void modernise_tuple(json::object& schema) {
+  const auto items = schema.find("items");
+  if (items == schema.end() || !items->value().is_array()) return;
+  json::value prefix = std::move(items->value());
+  schema.erase("items");
+  schema["prefixItems"] = std::move(prefix);
+  const auto others = schema.find("additionalItems");
+  if (others == schema.end()) return;
+  json::value rest = std::move(others->value());
+  schema.erase("additionalItems");
+  schema["items"] = std::move(rest);
+}
+
+/// Elements that `other` has no tuple for must satisfy its items too.
+void spread_items(json::object& schema, const json::object& other) {
+  const json::value* items = member(other, "items");
+  const auto own = schema.find("prefixItems");
+  if (items == nullptr || own == schema.end() || !own->value().is_array()) return;
+  const json::value* known = member(other, "prefixItems");
+  json::array& prefix = own->value().get_array();
+  for (size_t i = known != nullptr && known->is_array() ? known->get_array().size() : 0;
+       i < prefix.size(); ++i) {
+    prefix[i] = both(prefix[i], *items);
   }
 }
 
@@ -101,6 +114,71 @@ bool is_one_of(std::string_view key, std::initializer_list<std::string_view> lis
 }
 
 }  // namespace
+
+/// unevaluatedProperties and unevaluatedItems of a schema without lists of schemas: the same as
+/// additionalProperties and items, unless these are there.
+void settle_unevaluated(json::object& schema) {
+  constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+      {"unevaluatedProperties", "additionalProperties"}, {"unevaluatedItems", "items"}};
+  for (const auto& [key, plain] : kKeys) {
+    const auto it = schema.find(key);
+    if (it == schema.end()) continue;
+    json::value value = std::move(it->value());
+    schema.erase(key);
+    if (value != json::value(true) && member(schema, plain) == nullptr) {
+      schema[plain] = std::move(value);
+    }
+  }
+}
+
+/// What `schema` says of properties that `other` lists: those that `other` does not list must
+/// satisfy its additionalProperties too.
+Status SchemaCompiler::close_over(json::object& schema, const json::object& other,
+                                  const Place& place) {
+  const json::value* others = member(other, "additionalProperties");
+  if (others == nullptr || *others == json::value(true)) return {};
+  const json::value* listed = member(other, "properties");
+  const json::value* patterns = member(other, "patternProperties");
+  const auto known = [&](const json::value* members, std::string_view name) {
+    return members != nullptr && members->is_object() &&
+           member(members->get_object(), name) != nullptr;
+  };
+  if (const auto own = schema.find("properties"); own != schema.end() && own->value().is_object()) {
+    for (auto& entry : own->value().get_object()) {
+      bool matching = known(listed, entry.key());
+      if (patterns != nullptr && patterns->is_object()) {
+        for (const auto& pattern : patterns->get_object()) {
+          if (matching) break;
+          TRY(matching, matches(pattern.key(), entry.key(), place));
+        }
+      }
+      if (!matching) entry.value() = both(entry.value(), *others);
+    }
+  }
+  // A key that two patterns match is never written, so only equal patterns are known.
+  if (const auto own = schema.find("patternProperties");
+      own != schema.end() && own->value().is_object()) {
+    for (auto& entry : own->value().get_object()) {
+      if (!known(patterns, entry.key())) entry.value() = both(entry.value(), *others);
+    }
+  }
+  return {};
+}
+
+/// unevaluated... of a part does not see what stands beside the part.
+Status SchemaCompiler::close_unevaluated(json::object& part, const Place& place) const {
+  for (const std::string_view key : {"unevaluatedProperties", "unevaluatedItems"}) {
+    const json::value* value = member(part, key);
+    if (value == nullptr || *value == json::value(true)) continue;
+    for (const std::string_view other : {"allOf", "anyOf", "oneOf", "$ref"}) {
+      if (member(part, other) == nullptr) continue;
+      return error(Code::kUnsupported, place,
+                   fmt::format("{} beside {} inside of another schema", key, other));
+    }
+  }
+  settle_unevaluated(part);
+  return {};
+}
 
 /// `schema` with its $ref replaced by what it refers to.
 Result<json::object> SchemaCompiler::without_references(const json::object& schema,
@@ -143,8 +221,13 @@ Result<json::value> SchemaCompiler::merged(const json::value& a, const json::val
 Result<json::object> SchemaCompiler::merged_objects(json::object a, const json::object& b,
                                                     const Place& place) {
   json::object right = b;
-  close_over(right, a);
-  close_over(a, b);
+  TRY_STATUS(close_unevaluated(right, place));
+  for (json::object* side : {&a, &right}) modernise_tuple(*side);
+  const json::object left = a;
+  TRY_STATUS(close_over(a, right, place));
+  TRY_STATUS(close_over(right, left, place));
+  spread_items(a, right);
+  spread_items(right, left);
   // Without a word about others, an object that lists properties is closed; merging keeps that.
   for (const auto& entry : right) {
     TRY_STATUS(merge_keyword(a, entry.key(), entry.value(), place));
@@ -152,25 +235,39 @@ Result<json::object> SchemaCompiler::merged_objects(json::object a, const json::
   return a;
 }
 
+/// Two lists of alternatives as one: of pairs. A oneOf whose options exclude each other is an
+/// anyOf.
+Status SchemaCompiler::merge_options(json::object& a, std::string_view key,
+                                     const json::value& value, const Place& place) {
+  const char* other_name = member(a, "anyOf") != nullptr ? "anyOf" : "oneOf";
+  const json::value* other = member(a, other_name);
+  const auto options_of = [&](const json::value& list, bool one) -> Result<json::array> {
+    json::array options = as_array(list);
+    if (!one) return options;
+    if (auto made = exclusive_required(options)) return std::move(*made);
+    TRY_STATUS(check_one_of(options, place));
+    return options;
+  };
+  TRY(const json::array left, options_of(*other, std::string_view(other_name) == "oneOf"));
+  TRY(const json::array right, options_of(value, key == "oneOf"));
+  if (left.size() * right.size() > kOptionsMax) {
+    return error(Code::kExhausted, place, "too many combinations of anyOf");
+  }
+  json::array options;
+  for (const json::value& x : left) {
+    for (const json::value& y : right) options.push_back(both(x, y));
+  }
+  a.erase(other_name);
+  a["anyOf"] = std::move(options);
+  return {};
+}
+
 Status SchemaCompiler::merge_keyword(json::object& a, std::string_view key,
-                                     const json::value& value, const Place& place) const {
+                                     const json::value& value, const Place& place) {
   if (is_one_of(key, {"anyOf", "oneOf"})) {
-    const char* other_name = member(a, "anyOf") != nullptr ? "anyOf" : "oneOf";
-    const json::value* other = member(a, other_name);
-    if (other != nullptr && *other != value) {
-      const json::array left = as_array(*other);
-      const json::array right = as_array(value);
-      if (left.size() * right.size() > kOptionsMax) {
-        return error(Code::kExhausted, place, "too many combinations of anyOf");
-      }
-      json::array options;
-      for (const json::value& x : left) {
-        for (const json::value& y : right) options.push_back(both(x, y));
-      }
-      a.erase(other_name);
-      a["anyOf"] = std::move(options);
-      return {};
-    }
+    const json::value* any = member(a, "anyOf");
+    const json::value* other = any != nullptr ? any : member(a, "oneOf");
+    if (other != nullptr && *other != value) return merge_options(a, key, value, place);
   }
   const auto it = a.find(key);
   if (it == a.end()) {
@@ -211,11 +308,8 @@ Status SchemaCompiler::merge_keyword(json::object& a, std::string_view key,
     return number(false);
   } else if (key == "prefixItems" && mine.is_array() && value.is_array()) {
     mine = merged_tuples(mine.get_array(), value.get_array());
-  } else if (is_one_of(key, {"items", "additionalProperties", "additionalItems", "propertyNames",
-                             "unevaluatedProperties"}) &&
-             !mine.is_array() && !value.is_array()) {
-    mine = both(mine, value);
-    if (value == json::value(false)) mine = false;
+  } else if (is_one_of(key, {"items", "additionalProperties", "propertyNames"})) {
+    mine = mine == json::value(true) ? value : both(mine, value);
   } else if (key == "nullable") {
     mine = false;
   } else if (key == "uniqueItems") {

@@ -20,6 +20,12 @@ std::string json_text(std::string_view text) {
   return out;
 }
 
+bool accepts(const Dfa& dfa, std::string_view text) {
+  uint32_t state = dfa.start;
+  for (const char c : text) state = dfa.step(state, static_cast<uint8_t>(c));
+  return dfa.accepts[state] != 0;
+}
+
 bool is_false(const json::value& schema) {
   return schema.is_bool() && !schema.get_bool();
 }
@@ -33,6 +39,10 @@ Result<SchemaCompiler::Id> SchemaCompiler::object_value(const json::object& sche
   TRY(const std::optional<uint32_t> max, count(schema, "maxProperties", place));
   shape.min = min.value_or(0);
   shape.max = max.value_or(Regex::kUnbounded);
+  const json::value* names = member(schema, "propertyNames");
+  TRY(shape.keys, key_spec(names, place.in("propertyNames")));
+  shape.any_key = names == nullptr || *names == json::value(true);
+  if (names != nullptr && is_false(*names)) shape.max = 0;
   TRY_STATUS(shape_properties(schema, place, shape));
   TRY_STATUS(shape_others(schema, place, shape));
   return write_object(shape, place);
@@ -50,9 +60,7 @@ Result<bool> SchemaCompiler::matches(std::string_view pattern, std::string_view 
   size_t work = limits::kGrammarDfaWork / 16;
   const auto dfa = build_dfa(regex, work);
   if (!dfa.ok()) return error(dfa.error().code, place, dfa.error().message);
-  uint32_t state = dfa.value().start;
-  for (const char c : name) state = dfa.value().step(state, static_cast<uint8_t>(c));
-  return dfa.value().accepts[state] != 0;
+  return accepts(dfa.value(), name);
 }
 
 /// What a property's value must be by properties, patternProperties and additionalProperties.
@@ -121,7 +129,26 @@ Status SchemaCompiler::shape_properties(const json::object& schema, const Place&
       names.push_back(name);
     }
   }
+  LexemeSpec allowed = shape.keys;
+  uncount(allowed);
+  std::vector<Dfa> keys;
+  for (const Regex& regex : allowed.regexes) {
+    if (shape.any_key) break;
+    size_t work = limits::kGrammarDfaWork / 16;
+    auto dfa = build_dfa(regex, work);
+    if (!dfa.ok()) return error(dfa.error().code, place, dfa.error().message);
+    keys.push_back(std::move(dfa).value());
+  }
   for (const std::string& name : names) {
+    const bool fits = shape.max > 0 && std::all_of(keys.begin(), keys.end(), [&](const Dfa& dfa) {
+                        return accepts(dfa, json_text(name));
+                      });
+    if (!fits && std::binary_search(required.begin(), required.end(), name)) {
+      return error(
+          Code::kInvalidArgument, place,
+          fmt::format("the required property \"{:.80}\" is not allowed by propertyNames", name));
+    }
+    if (!fits) continue;
     TRY(const Id inner, property_value(schema, name, place));
     const Id key = b_.literal(json_text(name) + ":");
     shape.properties.push_back({name, std::binary_search(required.begin(), required.end(), name),
@@ -130,32 +157,56 @@ Status SchemaCompiler::shape_properties(const json::object& schema, const Place&
   return {};
 }
 
+/// The lexeme of keys that propertyNames allows; null: keys without escapes.
+Result<LexemeSpec> SchemaCompiler::key_spec(const json::value* names, const Place& place) {
+  LexemeSpec keys;
+  keys.kind = LexemeSpec::Kind::kRegex;
+  keys.where = fmt::format("schema, at {}", place.pointer);
+  if (names == nullptr || !names->is_object()) {
+    keys.regexes.push_back(
+        json_regex::quoted(Regex::repeat(json_regex::key_character(), 0, Regex::kUnbounded)));
+    return keys;
+  }
+  const json::object& rules = names->get_object();
+  const json::value* one = member(rules, "const");
+  const json::value* several = member(rules, "enum");
+  const json::array list = one != nullptr                              ? json::array{*one}
+                           : several != nullptr && several->is_array() ? several->get_array()
+                                                                       : json::array();
+  const bool listed = one != nullptr || several != nullptr;
+  const bool simple = std::all_of(rules.begin(), rules.end(), [&](const auto& entry) {
+    constexpr std::string_view kText[] = {"minLength", "maxLength", "pattern", "format"};
+    if (entry.key() == "type") return entry.value() == json::value("string");
+    if (entry.key() == "const" || entry.key() == "enum")
+      return one == nullptr || several == nullptr;
+    if (std::find(std::begin(kText), std::end(kText), entry.key()) != std::end(kText)) {
+      return !listed;
+    }
+    return has_no_effect(entry.key());
+  });
+  if (!simple) {
+    return error(Code::kUnsupported, place,
+                 "only a list of names, or pattern, format and lengths, are supported for names");
+  }
+  if (!listed) return string_spec(rules, place);
+  std::vector<Regex> texts;
+  for (const json::value& name : list) {
+    if (name.is_string()) texts.push_back(Regex::text(json_text(name.get_string())));
+  }
+  keys.regexes.push_back(texts.empty() ? Regex::one_of(CharSet()) : Regex::alt(std::move(texts)));
+  return keys;
+}
+
 /// Entries that no property names: patterns, then additional ones. Where nobody says whether there
 /// may be additional ones, an object that lists properties has none.
 Status SchemaCompiler::shape_others(const json::object& schema, const Place& place,
                                     ObjectShape& shape) {
   const json::value* patterns = member(schema, "patternProperties");
   const json::value* others = member(schema, "additionalProperties");
-  const json::value* names = member(schema, "propertyNames");
-  LexemeSpec free;  // a key that no property or pattern names
-  free.kind = LexemeSpec::Kind::kRegex;
-  free.where = fmt::format("schema, at {}", place.pointer.empty() ? "the root" : place.pointer);
-  if (names != nullptr && names->is_object()) {
-    TRY(const std::vector<std::string> types, types_of(names->get_object(), place));
-    const bool simple = std::all_of(types.begin(), types.end(),
-                                    [](const std::string& type) { return type == "string"; });
-    const bool plain = member(names->get_object(), "enum") == nullptr &&
-                       member(names->get_object(), "const") == nullptr &&
-                       member(names->get_object(), "$ref") == nullptr;
-    if (!simple || !plain || patterns != nullptr) {
-      return error(Code::kUnsupported, place.in("propertyNames"),
-                   "only pattern, format and lengths are supported for names, and no "
-                   "patternProperties beside them");
-    }
-    TRY(free, string_spec(names->get_object(), place.in("propertyNames")));
-  } else {
-    free.regexes.push_back(
-        json_regex::quoted(Regex::repeat(json_regex::key_character(), 0, Regex::kUnbounded)));
+  LexemeSpec free = shape.keys;  // a key that no property or pattern names
+  if (!shape.any_key && patterns != nullptr) {
+    return error(Code::kUnsupported, place.in("propertyNames"),
+                 "patternProperties beside it are not supported");
   }
   std::vector<Regex> taken;  // keys that are not free
   std::vector<Regex> literals;
@@ -190,13 +241,8 @@ Status SchemaCompiler::shape_others(const json::object& schema, const Place& pla
   if (others != nullptr) {
     TRY(inner, value(*others, place.in("additionalProperties")));
   }
-  const bool any_key = taken.empty() && names == nullptr;
-  if (!any_key && free.kind == LexemeSpec::Kind::kCounted && !taken.empty()) {
-    free.regexes = {json_regex::quoted(Regex::repeat(free.regexes.front(), free.min, free.max))};
-    free.kind = LexemeSpec::Kind::kRegex;
-    free.text.clear();
-    free.suffix.clear();
-  }
+  const bool any_key = taken.empty() && shape.any_key;
+  if (!taken.empty()) uncount(free);
   free.excluded = std::move(taken);
   shape.others.push_back(entry_of(any_key ? parts_.string() : b_.lexeme(std::move(free)), inner));
   return {};
@@ -218,6 +264,11 @@ Result<SchemaCompiler::Id> SchemaCompiler::write_object(const ObjectShape& shape
   const bool lower = shape.min > required;
   if (shape.max < required || shape.max < shape.min || (!open && shape.min > n)) {
     return error(Code::kInvalidArgument, place, "no number of properties is allowed");
+  }
+  if (shape.min > n + 1) {
+    return error(Code::kUnsupported, place,
+                 "minProperties that needs several entries without a name: that their keys differ "
+                 "is not enforced");
   }
   const size_t most = upper ? n : lower ? std::min<size_t>(shape.min, n) : 1;
   const size_t counts = std::max<size_t>(most, 1) + 1;
@@ -248,9 +299,9 @@ Result<SchemaCompiler::Id> SchemaCompiler::write_object(const ObjectShape& shape
     for (size_t c = 0; c < counts; ++c) {
       if (!may_add(c)) continue;
       const auto done = static_cast<uint32_t>(c);
-      const uint32_t min = lower && shape.min > done ? shape.min - done : 1;
+      if (lower && shape.min > done + 1) continue;  // a key that comes twice would count once
       const uint32_t max = upper ? shape.max - done : Regex::kUnbounded;
-      entry[c] = b_.seq({parts_.list(other, min, max), close});
+      entry[c] = b_.seq({parts_.list(other, 1, max), close});
     }
   }
   fill_after();

@@ -38,13 +38,21 @@ bool is_whole(const json::value& value) {
   return number && std::floor(*number) == *number;
 }
 
+}  // namespace
+
+void uncount(LexemeSpec& spec) {
+  if (spec.kind != LexemeSpec::Kind::kCounted) return;
+  spec.regexes = {json_regex::quoted(Regex::repeat(spec.regexes.front(), spec.min, spec.max))};
+  spec.kind = LexemeSpec::Kind::kRegex;
+  spec.text.clear();
+  spec.suffix.clear();
+}
+
 bool is_of_type(const json::value& value, const std::vector<std::string>& types) {
   return std::any_of(types.begin(), types.end(), [&](const std::string& type) {
     return type == type_name(value) || (type == "integer" && is_whole(value));
   });
 }
-
-}  // namespace
 
 Result<std::optional<uint32_t>> SchemaCompiler::count(const json::object& schema,
                                                       std::string_view key,
@@ -106,10 +114,7 @@ Result<SchemaCompiler::Id> SchemaCompiler::enumeration(const json::object& schem
     std::string text = to_json(value);
     bytes += text.size();
     const bool composite = value.is_object() || value.is_array();
-    if (composite &&
-        std::any_of(types.begin(), types.end(),
-                    [&](const std::string& type) { return type == type_name(value); }) &&
-        !typed) {
+    if (composite && has_keyword_of(type_name(value), schema)) {
       return error(Code::kUnsupported, place,
                    "enum of objects or arrays beside other keywords is not supported");
     }
@@ -130,13 +135,7 @@ Result<SchemaCompiler::Id> SchemaCompiler::enumeration(const json::object& schem
     } else {
       std::vector<Regex> options;
       for (const std::string& text : strings) options.push_back(Regex::text(text));
-      if (spec.kind == LexemeSpec::Kind::kCounted) {
-        spec.regexes = {
-            json_regex::quoted(Regex::repeat(spec.regexes.front(), spec.min, spec.max))};
-        spec.kind = LexemeSpec::Kind::kRegex;
-        spec.text.clear();
-        spec.suffix.clear();
-      }
+      uncount(spec);
       spec.regexes.insert(spec.regexes.begin(), Regex::alt(std::move(options)));
       ids.push_back(b_.lexeme(std::move(spec)));
     }
@@ -144,11 +143,14 @@ Result<SchemaCompiler::Id> SchemaCompiler::enumeration(const json::object& schem
   if (!numbers.empty()) {
     LexemeSpec spec;
     spec.kind = LexemeSpec::Kind::kRegex;
+    bool integer = false;
     spec.where = place.pointer;
     std::vector<Regex> options;
     for (const std::string& text : numbers) options.push_back(Regex::text(text));
     spec.regexes.push_back(Regex::alt(std::move(options)));
+    TRY_STATUS(multiple(integer, schema, place, spec.regexes));
     TRY_STATUS(number_bounds(schema, place, spec.regexes));
+    if (integer) spec.regexes.push_back(json_regex::integer());
     ids.push_back(b_.lexeme(std::move(spec)));
   }
   return b_.alt(std::move(ids));
@@ -227,6 +229,7 @@ Status SchemaCompiler::number_bounds(const json::object& schema, const Place& pl
       return error(Code::kUnsupported, place, fmt::format("{} has too many digits", key));
     }
     regexes.push_back(std::move(*regex));
+    if (exclusive) regexes.push_back(json_regex::told_apart_from(value));
     return {};
   };
   for (const bool lower : {true, false}) {

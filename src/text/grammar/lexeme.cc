@@ -192,19 +192,20 @@ std::unique_ptr<StateMask> Lexeme::compute(uint32_t state) const {
     walk(state, 0, *out, ids);
   } else {
     out->dense.assign(trie_.words(), 0);
-    size_t last_class = SIZE_MAX;
-    uint32_t chars = 0;
-    for (size_t i = 0; i < trie_.slices().size(); ++i) {
-      const TokenTrie::Slice& slice = trie_.slices()[i];
-      if (slice.class_index != last_class) {
-        last_class = slice.class_index;
-        chars = chars_passed(state, trie_.classes()[last_class]);
+    for (size_t i = 0; i < trie_.slices().size();) {
+      const size_t of_class = trie_.slices()[i].class_index;
+      const Reach reach = reach_of(state, trie_.classes()[of_class]);
+      const TokenTrie::Slice* whole = nullptr;  // the longest slice that passes
+      for (; i < trie_.slices().size() && trie_.slices()[i].class_index == of_class; ++i) {
+        const TokenTrie::Slice& slice = trie_.slices()[i];
+        if (slice.chars_max <= reach.all) {
+          whole = &slice;
+        } else if (slice.chars_min < reach.none) {
+          walk(state, 1 + i, *out, ids);
+        }
       }
-      if (slice.chars_max > chars) {
-        walk(state, 1 + i, *out, ids);
-      } else {
-        for (size_t w = 0; w < slice.mask.size(); ++w) out->dense[w] |= slice.mask[w];
-      }
+      if (whole == nullptr) continue;
+      for (size_t w = 0; w < out->dense.size(); ++w) out->dense[w] |= whole->mask[w];
     }
     walk(state, trie_.rest_number(), *out, ids);
   }
@@ -249,30 +250,37 @@ void Lexeme::walk(uint32_t state, size_t part_number, StateMask& out,
   }
 }
 
-/// The most characters (up to the longest slice) that all pass from `state` without an end.
-uint32_t Lexeme::chars_passed(uint32_t state, const std::vector<Utf8Sequence>& characters) const {
-  constexpr uint32_t kCharsMax = 32;
-  std::vector<uint32_t> seen = {state};
+/// How far texts of these characters get from `state`.
+Lexeme::Reach Lexeme::reach_of(uint32_t state, const std::vector<Utf8Sequence>& characters) const {
+  Reach reach{0, Reach::kNever};
   std::vector<uint32_t> from = {state};
   std::vector<uint32_t> to;
-  for (uint32_t chars = 0; chars < kCharsMax; ++chars) {
+  bool all = true;
+  for (uint32_t chars = 1; chars <= Reach::kCharsMax; ++chars) {
     to.clear();
-    if (!advance(characters, from, to)) return chars;
-    from.clear();
-    for (const uint32_t reached : to) {
-      if (accepts(reached) != 0) return chars;
-      if (contains(seen, reached)) continue;
-      seen.push_back(reached);
-      from.push_back(reached);
+    all = advance(characters, from, to) && all;
+    if (to.empty()) {
+      reach.none = chars;
+      return reach;
     }
-    if (from.empty()) return kCharsMax;
+    const bool ends =
+        std::any_of(to.begin(), to.end(), [&](uint32_t reached) { return accepts(reached) != 0; });
+    if (ends || to.size() > Reach::kStatesMax) return reach;
+    if (all) reach.all = chars;
+    std::sort(to.begin(), to.end());
+    if (to == from) {  // and so on for ever
+      if (all) reach.all = Reach::kCharsMax;
+      return reach;
+    }
+    std::swap(from, to);
   }
-  return kCharsMax;
+  return reach;
 }
 
 /// States after one more character; false when some character does not pass.
 bool Lexeme::advance(const std::vector<Utf8Sequence>& characters, const std::vector<uint32_t>& from,
                      std::vector<uint32_t>& to) const {
+  bool all = true;
   std::vector<uint32_t> at;
   std::vector<uint32_t> next;
   for (const Utf8Sequence& sequence : characters) {
@@ -284,8 +292,11 @@ bool Lexeme::advance(const std::vector<Utf8Sequence>& characters, const std::vec
         for (unsigned byte = range.first; byte <= range.last; ++byte) {
           if (byte > range.first && dfa_.class_of[byte] == dfa_.class_of[byte - 1]) continue;
           const uint32_t reached = step(state, static_cast<uint8_t>(byte));
-          if (reached == kDead) return false;
-          if (!contains(next, reached)) next.push_back(reached);
+          if (reached == kDead) {
+            all = false;
+          } else if (!contains(next, reached)) {
+            next.push_back(reached);
+          }
         }
       }
       std::swap(at, next);
@@ -294,7 +305,7 @@ bool Lexeme::advance(const std::vector<Utf8Sequence>& characters, const std::vec
       if (!contains(to, reached)) to.push_back(reached);
     }
   }
-  return true;
+  return all;
 }
 
 Result<LexemePtr> LexemeStore::get(const LexemeSpec& spec, size_t& work) {

@@ -91,7 +91,14 @@ class Lexeme {
   uint64_t mask_key(uint32_t state) const;
   std::unique_ptr<StateMask> compute(uint32_t state) const;
   void walk(uint32_t state, size_t part_number, StateMask& out, std::vector<TokenId>& ids) const;
-  uint32_t chars_passed(uint32_t state, const std::vector<Utf8Sequence>& characters) const;
+  /// Texts of up to `all` characters of a class pass, whatever they are; of those of `none` and
+  /// more not one does, and none leaves the lexeme on the way.
+  struct Reach {
+    static constexpr uint32_t kCharsMax = 32, kNever = UINT32_MAX;
+    static constexpr size_t kStatesMax = 64;
+    uint32_t all, none;
+  };
+  Reach reach_of(uint32_t state, const std::vector<Utf8Sequence>& characters) const;
   bool advance(const std::vector<Utf8Sequence>& characters, const std::vector<uint32_t>& from,
                std::vector<uint32_t>& to) const;
 

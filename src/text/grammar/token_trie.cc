@@ -30,7 +30,7 @@ std::vector<CharSet> slice_classes() {
   return {CharSet::of({{'a', 'z'}}), letters, blank_letters, printable, text};
 }
 
-constexpr uint32_t kSliceChars[] = {6, 12, 32};
+constexpr uint32_t kSliceChars[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 32};
 
 TriePart build_part(const std::vector<Entry>& sorted) {
   TriePart part;
@@ -115,8 +115,10 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer)
     members[slot].push_back(entry);
   }
   for (size_t slot = 0; slot + 1 < members.size(); ++slot) {
-    Slice slice{slot / kLengths, kSliceChars[slot % kLengths], build_part(members[slot]),
-                std::vector<uint64_t>(words(), 0)};
+    const size_t length = slot % kLengths;
+    Slice slice{slot / kLengths, length == 0 ? 1 : kSliceChars[length - 1] + 1, kSliceChars[length],
+                build_part(members[slot]),
+                length == 0 ? std::vector<uint64_t>(words(), 0) : slices_.back().mask};
     for (const Entry& entry : members[slot]) set_bit(slice.mask, entry.id);
     slices_.push_back(std::move(slice));
   }

@@ -30,15 +30,17 @@ struct TriePart {
 
 /// Immutable, thread-safe. Beside the trie of all tokens, the same tokens are cut into slices:
 /// those made of characters of one class and no longer than so many, whose mask is known. An
-/// automaton that lets all texts of a slice pass needs to walk only the others (decision 0023).
+/// automaton that lets all texts of a slice pass, or none, needs to walk only the others (decision
+/// 0023).
 class TokenTrie {
  public:
   explicit TokenTrie(const Tokenizer& tokenizer);
 
-  /// Classes are numbered; slices of one class follow each other, the short ones first.
+  /// Classes are numbered; slices of one class follow each other, the short ones first. `mask` has
+  /// the tokens of the slice and of those before it in its class.
   struct Slice {
     size_t class_index;
-    uint32_t chars_max;
+    uint32_t chars_min, chars_max;
     TriePart part;
     std::vector<uint64_t> mask;
   };
