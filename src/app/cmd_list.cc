@@ -6,7 +6,6 @@
 #include "app/embedded_model.h"
 #include "app/options.h"
 #include "app/output.h"
-#include "app/packed_cache.h"
 #include "app/store.h"
 
 namespace hadal {
@@ -128,14 +127,7 @@ Result<int> remove(const std::vector<std::string>& names, const Settings& settin
       return Error{Code::kNotFound, fmt::format("the store has no model '{}'", name),
                    near.empty() ? "`hadal list` shows what is there" : near};
     }
-    std::error_code failed;
-    std::filesystem::remove(model->path, failed);
-    if (failed)
-      return Error{Code::kIo,
-                   fmt::format("cannot remove {}: {}", model->path.string(), failed.message())};
-    std::filesystem::path record = model->path;
-    std::filesystem::remove(record.replace_extension(".json"), failed);
-    PackedCache(settings.packed_directory()).clear_orphans();
+    TRY_STATUS(remove_stored(settings, *model));
     print_note(fmt::format("removed {} ({})", name, human_bytes(model->bytes)));
   }
   return kExitOk;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "app/app.h"
+#include "app/client_store.h"
 #include "app/endpoints.h"
 #include "app/memory.h"
 #include "app/model_hub.h"
@@ -185,35 +186,55 @@ Result<HubOptions> hub_options(const ServeOptions& options) {
   return out;
 }
 
+/// Files of the models that are served by name, and of those that guess for them.
+std::vector<std::filesystem::path> files_of(const ServeOptions& options, const Settings& settings) {
+  std::vector<std::filesystem::path> files;
+  for (const ListedModel& listed : options.served()) {
+    for (const std::string& name : {listed.model, listed.settings.speculation.draft_model}) {
+      const auto path = find_model(name, settings);
+      std::error_code failed;
+      if (path.ok()) files.push_back(std::filesystem::canonical(path.value(), failed));
+    }
+  }
+  return files;
+}
+
 /// The hub's models go before the server does, whose clients they still hear of it.
 struct EndOfModels {
   ModelHub& hub;
+  std::optional<ClientStore>& store;
   Server& server;
   ~EndOfModels() {
     server.stop(0);
     hub.shutdown();
+    if (store) store->shutdown();
   }
 };
 
 Result<int> serve(const ServeOptions& options, const Settings& settings) {
   set_log_level(log_level_from(options.log_level).value_or(LogLevel::kInfo));
   std::optional<ModelSettings> store_settings;
-  if (options.allow_store) store_settings = options.own_settings();
+  if (options.names_store()) store_settings = options.own_settings();
   EngineLoader loader(settings, store_settings);
   std::vector<HubModel> models;
   for (const ListedModel& listed : options.served()) {
     TRY(HubModel model, loader.list(listed));
     models.push_back(std::move(model));
   }
-  TRY_STATUS(check_names(models, alias_table(options), options.allow_store));
+  TRY_STATUS(check_names(models, alias_table(options), options.names_store()));
   TRY(const HubOptions limits, hub_options(options));
   TRY(const WebPack pack, WebPack::parse(WebPack::embedded()));
   warn_when_open(options);
   ModelHub hub(Env::real(), loader, std::move(models), alias_table(options), limits);
   Service service(Env::real(), hub);
   if (options.strict_params) service.set_strict();
+  std::optional<ClientStore> store;
+  if (const auto bytes = parse_bytes(options.allow_pull)) {
+    store.emplace(settings, hub, ClientStore::Limits{*bytes, files_of(options, settings)});
+    service.set_store(*store);
+  }
   TRY(auto server, Server::start(server_options(options), Router(make_routes(service, pack))));
-  const EndOfModels end{hub, *server};
+  const EndOfModels end{hub, store, *server};
   TRY_STATUS(hub.preload());
   TRY_STATUS(catch_stop_signals());
   print_greeting(options, server->port(), hub);
@@ -221,6 +242,7 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
   print_note("stopping: running answers may end");
   service.begin_drain();
   hub.drain(kDrainMicros);
+  if (store) store->shutdown();
   hub.stop();                  // who is still there hears of it...
   server->stop(kFlushMicros);  // ...and answers reach their clients
   return kExitOk;

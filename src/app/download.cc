@@ -131,6 +131,11 @@ bool read_content_range(std::string_view text, uint64_t& first, uint64_t& total)
   return true;
 }
 
+Error too_large(const DownloadRequest& request) {
+  return {Code::kExhausted, fmt::format("the file is larger than the {} that it may take",
+                                        human_bytes(request.bytes_max))};
+}
+
 Status check_room(const Attempt& attempt) {
   if (attempt.total == 0) return {};
   std::error_code failed;
@@ -178,6 +183,7 @@ Status accept_response(Attempt& attempt) {
         fmt::format("the server offers {} bytes, {} are expected", attempt.total, expected),
         "the file behind this address is another one"};
   }
+  if (attempt.total > attempt.request->bytes_max) return too_large(*attempt.request);
   TRY_STATUS(check_room(attempt));
   write_note(attempt);
   attempt.started = true;
@@ -203,6 +209,10 @@ size_t on_body(char* data, size_t size, size_t count, void* user) {
         Code::kCorrupt, fmt::format("the server sent more than the {} bytes it announced", limit)};
     return 0;
   }
+  if (attempt.done + bytes > attempt.request->bytes_max) {
+    attempt.error = too_large(*attempt.request);
+    return 0;
+  }
   for (size_t written = 0; written < bytes;) {
     const ssize_t n = ::pwrite(attempt.fd, data + written, bytes - written,
                                static_cast<off_t>(attempt.done + written));
@@ -218,6 +228,15 @@ size_t on_body(char* data, size_t size, size_t count, void* user) {
   attempt.done += bytes;
   if (attempt.request->progress) attempt.request->progress(attempt.done, attempt.total);
   return bytes;
+}
+
+bool stopped(const DownloadRequest& request) {
+  return request.stop != nullptr && *request.stop;
+}
+
+/// libcurl calls it about once a second, also when nothing comes.
+int on_time(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  return stopped(*static_cast<Attempt*>(user)->request) ? 1 : 0;
 }
 
 bool worth_another_try(CURLcode code) {
@@ -249,6 +268,10 @@ enum class Outcome { kComplete, kAgain, kRestart, kFailed };
 
 Outcome judge(CURLcode code, Attempt& attempt) {
   const std::string& url = attempt.request->url;
+  if (code == CURLE_ABORTED_BY_CALLBACK || stopped(*attempt.request)) {
+    attempt.error = Error{Code::kCancelled, "the download was stopped"};
+    return Outcome::kFailed;
+  }
   if (attempt.range_refused) return Outcome::kRestart;
   if (attempt.error.has_value()) return Outcome::kFailed;
   if (code != CURLE_OK) {
@@ -298,6 +321,9 @@ CURLcode perform(Attempt& attempt, const std::string& etag) {
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &attempt);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &attempt);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_time);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &attempt);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, request.stop == nullptr ? 1L : 0L);
   if (!request.bearer.empty() && may_carry_token(request.url)) {
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
     curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, request.bearer.c_str());

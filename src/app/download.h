@@ -1,5 +1,6 @@
 #pragma once
 /// Downloads over HTTP with resuming (libcurl). Knows nothing of models.
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -18,6 +19,8 @@ struct DownloadRequest {
       0;                    ///< 0: not known; otherwise another size is an error before any byte
   bool hash_known = false;  ///< the caller verifies a hash: resuming needs no ETag then
   int stall_seconds = 30;   ///< slower than 1 kB/s for so long: the connection is given up
+  uint64_t bytes_max = UINT64_MAX;  ///< a larger file is kExhausted, before any byte where possible
+  const std::atomic<bool>* stop = nullptr;  ///< kCancelled soon after it became true
   std::function<void(uint64_t done, uint64_t total)> progress;  ///< total 0: not known
 };
 

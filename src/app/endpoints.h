@@ -16,7 +16,8 @@ namespace hadal {
 struct EndpointRow {
   const char* method;
   const char* path;
-  /// openai, responses, anthropic, deepseek, cohere, hadal, web, websocket
+  /// openai, responses, anthropic, deepseek, cohere, ollama, kserve, vllm, llama.cpp, hadal, web,
+  /// websocket
   const char* dialect;
   const char* summary;
   Scope scope;

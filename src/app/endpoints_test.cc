@@ -55,7 +55,13 @@ TEST(Endpoints, RowsAreUniqueAndComplete) {
   for (const EndpointRow& row : endpoint_rows()) {
     EXPECT_TRUE(seen.insert(std::string(row.method) + row.path).second) << row.path;
     EXPECT_GT(std::string(row.summary).size(), 5u) << row.path;
-    EXPECT_EQ(std::string_view(row.method) == "POST", row.body_bytes_max > 0) << row.path;
+    // DELETE may have a body: Ollama's says there what is to go.
+    const std::string_view method = row.method;
+    if (method != "DELETE") {
+      EXPECT_EQ(method == "POST", row.body_bytes_max > 0) << row.path;
+    }
+    EXPECT_TRUE(row.body_bytes_max > 0 || row.shape == nullptr || !has_body(*row.shape))
+        << row.path;
   }
 }
 

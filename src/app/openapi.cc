@@ -42,7 +42,11 @@ constexpr ErrorRow kErrors[] = {
     {"429", "Too many requests wait; Retry-After says when to come again",
      [](const EndpointRow& row) { return row.streams; }},
     {"500", "The request failed inside the server", takes_body},
+    {"501", "This server has no such thing",
+     [](const EndpointRow& row) { return row.handle == handlers::ollama_not_there; }},
     {"503", "Loading, shutting down, or the wait was too long; see Retry-After", needs_key},
+    {"507", "There is no room for the model",
+     [](const EndpointRow& row) { return row.handle == handlers::ollama_pull; }},
 };
 
 json::object content_of(std::string_view type, json::value schema) {

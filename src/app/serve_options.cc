@@ -149,6 +149,10 @@ constexpr ConfigKey<ServeOptions> kServerKeys[] = {
     {"map", [](ServeOptions& o, const YAML::Node& n) { return read_list(n, o.map); }},
     {"allow-store",
      [](ServeOptions& o, const YAML::Node& n) { return read_flag(n, o.allow_store); }},
+    {"allow-pull",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.allow_pull) && parse_bytes(o.allow_pull).has_value();
+     }},
     {"model-memory",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.model_memory) && parse_bytes(o.model_memory).has_value();
@@ -342,6 +346,12 @@ void add_model_options(CLI::App& command, ServeOptions& o) {
       ->type_name("S");
   command.add_flag("--allow-store", o.allow_store,
                    "requests may name every model of `hadal list`, not only those named here");
+  command
+      .add_option("--allow-pull", o.allow_pull,
+                  "requests may bring models from the catalogue and the hubs (/api/pull) until the "
+                  "store holds SIZE, and copy and remove what is in it; with --allow-store")
+      ->check(check_size)
+      ->type_name("SIZE");
 }
 
 void add_queue_options(CLI::App& command, ServeOptions& o) {

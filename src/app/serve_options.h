@@ -50,6 +50,7 @@ struct ServeOptions : ModelSettings {
   std::vector<ListedModel> models;  ///< of the file
   std::vector<std::string> map;     ///< PATTERN=MODEL
   bool allow_store = false;         ///< requests may name models of the store
+  std::string allow_pull;           ///< a size: requests may bring that much; empty: nothing
   std::string model_memory;         ///< a size; empty: what the machine has, within reason
   int64_t load_wait = 300;          ///< seconds
   std::string host = "127.0.0.1";
@@ -63,6 +64,8 @@ struct ServeOptions : ModelSettings {
   /// The models that are to be served, the default one first and loaded from the start. Room
   /// beside the pool (kv_cache_*) is the default one's unless a model asks for its own.
   std::vector<ListedModel> served() const;
+  /// Who may pull may name what was pulled.
+  bool names_store() const { return allow_store || !allow_pull.empty(); }
   /// What a further model begins with.
   ModelSettings own_settings() const;
 };

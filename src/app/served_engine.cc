@@ -15,6 +15,7 @@
 #include "app/memory.h"
 #include "app/options.h"
 #include "app/output.h"
+#include "app/pull.h"
 #include "app/sha256.h"
 #include "app/store.h"
 #include "base/env.h"
@@ -332,7 +333,12 @@ Result<std::unique_ptr<HubInstance>> EngineLoader::load(const HubModel& model) {
 
 std::optional<HubModel> EngineLoader::find_in_store(std::string_view name) {
   if (!store_settings_) return std::nullopt;
-  const auto stored = find_stored(settings_, std::string(name));
+  const std::string reference(name);
+  auto stored = find_stored(settings_, reference);
+  if (!stored && (name.starts_with("hf:") || name.starts_with("ms:"))) {
+    stored = find_stored(settings_, store_name_of(reference));  // as who pulled it calls it
+    if (stored && is_other_hub_file(*stored, reference)) return std::nullopt;
+  }
   if (!stored) return std::nullopt;
   HubModel model{
       .id = stored->name,

@@ -1,12 +1,15 @@
 #include "app/store.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "app/catalogue.h"
 #include "app/embedded_model.h"
 #include "app/output.h"
+#include "app/packed_cache.h"
 #include "app/pull.h"
 #include "base/env.h"
 #include "base/json.h"
@@ -133,6 +136,40 @@ bool is_other_hub_file(const StoredModel& stored, const std::string& reference) 
   if (!stored.record.has_value() || !on_hub(stored.record->origin) || !on_hub(reference))
     return false;
   return stored.record->origin.substr(3) != reference.substr(3);  // hubs mirror each other
+}
+
+Status remove_stored(const Settings& settings, const StoredModel& model) {
+  std::error_code failed;
+  std::filesystem::remove(model.path, failed);
+  if (failed)
+    return Error{Code::kIo,
+                 fmt::format("cannot remove {}: {}", model.path.string(), failed.message())};
+  std::filesystem::path record = model.path;
+  std::filesystem::remove(record.replace_extension(".json"), failed);
+  PackedCache(settings.packed_directory()).clear_orphans();
+  return {};
+}
+
+Status link_stored(const Settings& settings, const StoredModel& model, const std::string& name) {
+  std::error_code failed;
+  std::filesystem::create_hard_link(model.path, store_path(settings, name), failed);
+  if (failed)
+    return Error{Code::kIo, fmt::format("cannot link {}: {}", model.name, failed.message())};
+  return model.record.has_value() ? write_record(settings, name, *model.record) : Status{};
+}
+
+uint64_t store_bytes(const Settings& settings, const std::string& except) {
+  std::set<std::pair<dev_t, ino_t>> seen;
+  uint64_t bytes = 0;
+  std::error_code failed;
+  for (std::filesystem::directory_iterator it(store_directory(settings), failed), end;
+       !failed && it != end; it.increment(failed)) {
+    struct stat file = {};
+    if (it->path().stem() == except || ::stat(it->path().c_str(), &file) != 0) continue;
+    if (!S_ISREG(file.st_mode) || !seen.insert({file.st_dev, file.st_ino}).second) continue;
+    bytes += static_cast<uint64_t>(file.st_size);
+  }
+  return bytes;
 }
 
 Status write_record(const Settings& settings, const std::string& name, const StoreRecord& record) {

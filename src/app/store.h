@@ -37,6 +37,14 @@ std::optional<StoredModel> find_stored(const Settings& settings, const std::stri
 /// files of one name lie in many repositories. False when its origin is not known to be a hub.
 bool is_other_hub_file(const StoredModel& stored, const std::string& reference);
 
+/// Takes a name of a model away: its file and its record.
+Status remove_stored(const Settings& settings, const StoredModel& model);
+/// The same file under a further name; where the file system cannot, an error.
+Status link_stored(const Settings& settings, const StoredModel& model, const std::string& name);
+/// What lies in the store, unfinished files too, each file once whatever its names; without those
+/// of `except`.
+uint64_t store_bytes(const Settings& settings, const std::string& except);
+
 Status write_record(const Settings& settings, const std::string& name, const StoreRecord& record);
 
 /// A name is letters, digits and "._-", does not start with a dot or dash, at most 128 bytes.

@@ -38,6 +38,7 @@ void user_balance(Service& service, HttpRequest&& request, const PeerRef& peer);
 
 void embeddings(Service& service, HttpRequest&& request, const PeerRef& peer);
 void rerank(Service& service, HttpRequest&& request, const PeerRef& peer);
+void score(Service& service, HttpRequest&& request, const PeerRef& peer);
 void tokenize(Service& service, HttpRequest&& request, const PeerRef& peer);
 void detokenize(Service& service, HttpRequest&& request, const PeerRef& peer);
 
@@ -47,6 +48,12 @@ void ollama_ps(Service& service, HttpRequest&& request, const PeerRef& peer);
 void ollama_show(Service& service, HttpRequest&& request, const PeerRef& peer);
 void ollama_chat(Service& service, HttpRequest&& request, const PeerRef& peer);
 void ollama_generate(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_embed(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_embeddings(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_pull(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_copy(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_delete(Service& service, HttpRequest&& request, const PeerRef& peer);
+void ollama_not_there(Service& service, HttpRequest&& request, const PeerRef& peer);
 
 void kserve_server(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_live(Service& service, HttpRequest&& request, const PeerRef& peer);
@@ -55,6 +62,7 @@ void kserve_model(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_model_ready(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_config(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_stats(Service& service, HttpRequest&& request, const PeerRef& peer);
+void kserve_all_stats(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_infer(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_generate(Service& service, HttpRequest&& request, const PeerRef& peer);
 void kserve_generate_stream(Service& service, HttpRequest&& request, const PeerRef& peer);

@@ -12,6 +12,7 @@
 #include "serve/errors.h"
 #include "serve/generation.h"
 #include "serve/idempotency.h"
+#include "serve/model_store.h"
 #include "serve/response_store.h"
 
 namespace hadal {
@@ -41,6 +42,9 @@ class Service {
   void set_strict() { strict_ = true; }
   bool strict() const { return strict_; }
   IdempotencyKeys& keys() { return keys_; }
+  /// What clients may change; null: nothing. Must outlive the server. Before serving.
+  void set_store(ModelStore& store) { store_ = &store; }
+  ModelStore* store() const { return store_; }
 
   /// Calls `then` with the model of that name, now or when it is loaded, on any thread.
   bool acquire(std::string_view name, ModelDirectory::Then then);
@@ -64,6 +68,7 @@ class Service {
   IdempotencyKeys keys_;
   std::atomic<bool> draining_{false};
   bool strict_ = false;
+  ModelStore* store_ = nullptr;
 };
 
 /// Parses a body into an object, or says why not.

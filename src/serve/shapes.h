@@ -58,6 +58,7 @@ extern const EndpointShape kChatCompletions;
 extern const EndpointShape kCompletions;
 extern const EndpointShape kEmbeddings;
 extern const EndpointShape kRerank;
+extern const EndpointShape kScore;
 
 extern const EndpointShape kLlamaCompletion;
 extern const EndpointShape kLlamaInfill;
@@ -86,6 +87,12 @@ extern const EndpointShape kOllamaModels;
 extern const EndpointShape kOllamaShow;
 extern const EndpointShape kOllamaChat;
 extern const EndpointShape kOllamaGenerate;
+extern const EndpointShape kOllamaEmbed;
+extern const EndpointShape kOllamaEmbeddings;
+extern const EndpointShape kOllamaPull;
+extern const EndpointShape kOllamaCopy;
+extern const EndpointShape kOllamaDelete;
+extern const EndpointShape kOllamaNotThere;
 
 extern const EndpointShape kKserve;     ///< any object
 extern const EndpointShape kKserveAny;  ///< any JSON

@@ -67,4 +67,29 @@ void append_token_bytes(std::string& out, const Tokenizer& tokenizer, TokenId id
   out.push_back(']');
 }
 
+void append_token_logprobs(std::string& out, const Tokenizer& tokenizer,
+                           std::span<const TokenLogEntry> entries) {
+  const auto entry = [&](TokenId id, float logprob) {
+    out += "{\"token\":";
+    append_token_text(out, tokenizer, id);
+    out += ",\"logprob\":";
+    append_json_number(out, logprob);
+    out += ",\"bytes\":";
+    append_token_bytes(out, tokenizer, id);
+  };
+  out.push_back('[');
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (i > 0) out.push_back(',');
+    entry(entries[i].id, entries[i].logprob);
+    out += ",\"top_logprobs\":[";
+    for (size_t k = 0; k < entries[i].top.size(); ++k) {
+      if (k > 0) out.push_back(',');
+      entry(entries[i].top[k].id, entries[i].top[k].logprob);
+      out.push_back('}');
+    }
+    out += "]}";
+  }
+  out.push_back(']');
+}
+
 }  // namespace hadal

@@ -38,5 +38,8 @@ void append_sse_error(std::string& out, const ApiError& error);
 /// The text of a token for logprobs, invalid UTF-8 replaced; bytes exactly as an array.
 void append_token_text(std::string& out, const Tokenizer& tokenizer, TokenId id);
 void append_token_bytes(std::string& out, const Tokenizer& tokenizer, TokenId id);
+/// [{"token","logprob","bytes","top_logprobs":[{"token","logprob","bytes"},...]},...]
+void append_token_logprobs(std::string& out, const Tokenizer& tokenizer,
+                           std::span<const TokenLogEntry> entries);
 
 }  // namespace hadal

@@ -86,18 +86,13 @@ class InputReader {
 };
 
 void append_vector(std::string& out, std::span<const float> vector, bool base64) {
-  if (base64) {
-    std::string bytes(vector.size_bytes(), '\0');
-    std::memcpy(bytes.data(), vector.data(), bytes.size());  // little-endian, as clients read it
-    out += '"' + base64_encode(bytes) + '"';
+  if (!base64) {
+    append_json_floats(out, vector);
     return;
   }
-  out.push_back('[');
-  for (size_t i = 0; i < vector.size(); ++i) {
-    if (i > 0) out.push_back(',');
-    append_json_float(out, vector[i]);
-  }
-  out.push_back(']');
+  std::string bytes(vector.size_bytes(), '\0');
+  std::memcpy(bytes.data(), vector.data(), bytes.size());  // little-endian, as clients read it
+  out += '"' + base64_encode(bytes) + '"';
 }
 
 /// The first `width` numbers, made of length 1 again.
@@ -142,19 +137,36 @@ Checked plan_embeddings(const ServedModel& model, const json::object& body, Embe
   return InputReader(model, out).read(body);
 }
 
+void append_json_floats(std::string& out, std::span<const float> numbers) {
+  out.push_back('[');
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (i > 0) out.push_back(',');
+    append_json_float(out, numbers[i]);
+  }
+  out.push_back(']');
+}
+
+std::vector<float> embeddings_wanted(const ServedModel& model, const EmbeddingsPlan& plan,
+                                     std::span<const float> numbers) {
+  if (plan.width == model.embeddings.width) return {numbers.begin(), numbers.end()};
+  const auto whole = static_cast<size_t>(model.embeddings.width);
+  std::vector<float> out;
+  for (; numbers.size() >= whole; numbers = numbers.subspan(whole)) {
+    const auto one = shortened(numbers.first(whole), static_cast<size_t>(plan.width));
+    out.insert(out.end(), one.begin(), one.end());
+  }
+  return out;
+}
+
 std::string embeddings_reply(const ServedModel& model, const EmbeddingsPlan& plan,
                              std::span<const float> numbers) {
   std::string out = "{\"object\":\"list\",\"data\":[";
-  const auto width = static_cast<size_t>(model.embeddings.width);
-  for (size_t i = 0; i < numbers.size() / width; ++i) {
-    const std::span<const float> whole = numbers.subspan(i * width, width);
+  const auto width = static_cast<size_t>(plan.width);
+  const std::vector<float> wanted = embeddings_wanted(model, plan, numbers);
+  for (size_t i = 0; i < wanted.size() / width; ++i) {
     if (i > 0) out.push_back(',');
     out += "{\"object\":\"embedding\",\"index\":" + std::to_string(i) + ",\"embedding\":";
-    if (plan.width == model.embeddings.width) {
-      append_vector(out, whole, plan.base64);
-    } else {
-      append_vector(out, shortened(whole, static_cast<size_t>(plan.width)), plan.base64);
-    }
+    append_vector(out, std::span(wanted).subspan(i * width, width), plan.base64);
     out.push_back('}');
   }
   out += "],\"model\":";

@@ -26,6 +26,11 @@ Checked plan_embeddings(const ServedModel& model, const json::object& body, Embe
 /// The answer. `numbers`: what the backend gave.
 std::string embeddings_reply(const ServedModel& model, const EmbeddingsPlan& plan,
                              std::span<const float> numbers);
+/// The vectors to give, each of `plan.width` numbers, one after the other.
+std::vector<float> embeddings_wanted(const ServedModel& model, const EmbeddingsPlan& plan,
+                                     std::span<const float> numbers);
+/// [1,2.5]
+void append_json_floats(std::string& out, std::span<const float> numbers);
 
 /// A body of /v1/rerank, read.
 struct RerankPlan {
@@ -42,5 +47,17 @@ Checked plan_rerank(const ServedModel& model, const json::object& body, RerankPl
 /// The answer: the most relevant documents first. `scores`: one per document.
 std::string rerank_reply(const ServedModel& model, const RerankPlan& plan,
                          std::span<const float> scores, Env& env);
+
+/// A body of /v1/score, vLLM's form of the same: pairs of texts, a score each, in their order.
+struct ScorePlan {
+  EmbeddingRequest request;  ///< as above
+  int64_t tokens = 0;
+};
+
+/// 400 for a model that judges no pairs, and for pairs that are too long, unless
+/// "truncate_prompt_tokens" is given.
+Checked plan_score(const ServedModel& model, const json::object& body, ScorePlan& out);
+std::string score_reply(const ServedModel& model, const ScorePlan& plan,
+                        std::span<const float> scores, Env& env);
 
 }  // namespace hadal

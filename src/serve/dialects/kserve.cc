@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::string_view kInput = "text_input";
 constexpr std::string_view kOutput = "text_output";
+constexpr std::string_view kQuery = "query";       ///< of an encoder that judges pairs
+constexpr std::string_view kVectors = "embedding";  ///< outputs of encoders
+constexpr std::string_view kScores = "score";
 constexpr std::string_view kHeadLength = "Inference-Header-Content-Length";
 
 std::string_view text_member(const json::object& object, std::string_view name) {
@@ -210,24 +213,43 @@ Checked generate_body(const json::object& body, json::object& out) {
   return std::nullopt;
 }
 
-/// Whether text_output is to come as bytes behind the JSON.
-bool wants_binary(const json::object& body) {
+/// The entry of "outputs" with that name, or null.
+const json::object* asked_output(const json::object& body, std::string_view name) {
+  const json::value* outputs = find_member(body, "outputs");
+  if (outputs == nullptr || !outputs->is_array()) return nullptr;
+  for (const json::value& output : outputs->get_array()) {
+    if (output.is_object() && text_member(output.get_object(), "name") == name) {
+      return &output.get_object();
+    }
+  }
+  return nullptr;
+}
+
+/// Whether this output is to come as bytes behind the JSON.
+bool wants_binary(const json::object& body, std::string_view name) {
   const json::value* parameters = find_member(body, "parameters");
   const bool all = parameters != nullptr && parameters->is_object() &&
                    flag_member(parameters->get_object(), "binary_data_output", false);
-  const json::value* outputs = find_member(body, "outputs");
-  if (outputs == nullptr || !outputs->is_array()) return all;
-  for (const json::value& output : outputs->get_array()) {
-    if (!output.is_object() || text_member(output.get_object(), "name") != kOutput) continue;
-    const json::value* own = find_member(output.get_object(), "parameters");
-    return own != nullptr && own->is_object() ? flag_member(own->get_object(), "binary_data", all)
-                                              : all;
-  }
-  return all;
+  const json::object* output = asked_output(body, name);
+  const json::value* own = output != nullptr ? find_member(*output, "parameters") : nullptr;
+  return own != nullptr && own->is_object() ? flag_member(own->get_object(), "binary_data", all)
+                                            : all;
 }
 
 void append_little(std::string& out, uint32_t value) {
   for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(value >> shift));
+}
+
+/// {"model_name":..,"model_version":..,"id":.. of an answer.
+std::string reply_head(const std::string& name, const std::string& id) {
+  std::string out = "{\"model_name\":";
+  append_json_string(out, name);
+  out += ",\"model_version\":\"" + std::string(kKserveVersion) + "\"";
+  if (!id.empty()) {
+    out += ",\"id\":";
+    append_json_string(out, id);
+  }
+  return out;
 }
 
 class KserveWriter final : public ReplyWriter {
@@ -282,16 +304,7 @@ class KserveWriter final : public ReplyWriter {
     const auto at = static_cast<size_t>(index);
     return at < options_.prefixes.size() ? options_.prefixes[at] : "";
   }
-  std::string head() const {
-    std::string out = "{\"model_name\":";
-    append_json_string(out, options_.name);
-    out += ",\"model_version\":\"" + std::string(kKserveVersion) + "\"";
-    if (!options_.id.empty()) {
-      out += ",\"id\":";
-      append_json_string(out, options_.id);
-    }
-    return out;
-  }
+  std::string head() const { return reply_head(options_.name, options_.id); }
   std::string one(const std::string& text) const {
     std::string out = head() + ",\"text_output\":";
     append_json_string(out, text);
@@ -302,12 +315,26 @@ class KserveWriter final : public ReplyWriter {
   bool begun_ = false;
 };
 
+std::string request_id(const json::object& body) {
+  return std::string(text_member(body, "id")).substr(0, limits::kKiB);
+}
+
+ApiError no_texts() {
+  return invalid_param("inputs", "There is no input 'text_input'.");
+}
+
+ApiError too_many(size_t rows_max) {
+  return invalid_param("inputs",
+                       "A request may bring " + std::to_string(rows_max) + " texts at most.");
+}
+
 json::object tensor(std::string_view name, std::string_view type, json::array shape) {
   return {{"name", name}, {"datatype", type}, {"shape", std::move(shape)}};
 }
 
-json::object config_tensor(std::string_view name, std::string_view type, bool optional) {
-  json::object out = {{"name", name}, {"data_type", type}, {"dims", json::array{1}}};
+json::object config_tensor(std::string_view name, std::string_view type, bool optional,
+                           int64_t width = 1) {
+  json::object out = {{"name", name}, {"data_type", type}, {"dims", json::array{width}}};
   if (optional) out["optional"] = true;
   return out;
 }
@@ -356,16 +383,11 @@ Checked plan_kserve(const ServedModel& model, const KserveRequest& request,
                                                        : generate_body(body, plain);
   if (problem) return problem;
   const json::value* texts = find_member(plain, "prompt");
-  if (texts == nullptr || texts->get_array().empty()) {
-    return invalid_param("inputs", "There is no input 'text_input'.");
-  }
+  if (texts == nullptr || texts->get_array().empty()) return no_texts();
   const json::array& prompts = texts->get_array();
-  if (prompts.size() > request.rows_max) {
-    return invalid_param(
-        "inputs", "A request may bring " + std::to_string(request.rows_max) + " texts at most.");
-  }
+  if (prompts.size() > request.rows_max) return too_many(request.rows_max);
   KserveWriter::Options options{.kind = request.kind, .name = request.name};
-  options.id = std::string(text_member(body, "id")).substr(0, limits::kKiB);
+  options.id = request_id(body);
   for (const json::value& prompt : prompts) {
     if (!prompt.is_string()) return bad_input(kInput, "must hold strings.");
     if (flag_member(plain, "exclude_input_in_output", true)) continue;
@@ -376,7 +398,7 @@ Checked plan_kserve(const ServedModel& model, const KserveRequest& request,
   plain.erase("best_of");
   plain.erase("echo");
   if (Checked refused = plan_openai_completions(model, plain, env, out)) return refused;
-  if (request.kind == KserveKind::kInfer && wants_binary(body)) {
+  if (request.kind == KserveKind::kInfer && wants_binary(body, kOutput)) {
     constexpr size_t kFixed =
         256;  // of the JSON around names, which JSON may write six times longer
     options.binary_head = kFixed + 6 * (options.name.size() + options.id.size());
@@ -387,29 +409,108 @@ Checked plan_kserve(const ServedModel& model, const KserveRequest& request,
   return std::nullopt;
 }
 
-json::object kserve_metadata(std::string_view name) {
-  json::array inputs = {tensor(kInput, "BYTES", {-1, 1})};
-  for (const ParameterInput& each : kParameters) {
-    inputs.push_back(tensor(each.name, each.type, {-1, 1}));
+bool wants_kserve_numbers(const ServedModel& model, const json::object& body) {
+  return !model.generates || asked_output(body, kVectors) != nullptr ||
+         asked_output(body, kScores) != nullptr;
+}
+
+Checked plan_kserve_numbers(const ServedModel& model, const KserveRequest& request,
+                            const json::object& body, const std::string& tensors,
+                            KserveNumbers& out) {
+  json::object plain;
+  if (Checked problem = infer_body(body, tensors, plain)) return problem;
+  const json::value* texts = find_member(plain, "prompt");
+  if (texts == nullptr || texts->get_array().empty()) return no_texts();
+  if (texts->get_array().size() > request.rows_max) return too_many(request.rows_max);
+  for (const json::value& text : texts->get_array()) {
+    if (!text.is_string()) return bad_input(kInput, "must hold strings.");
   }
-  return {{"name", name},
+  out.name = request.name;
+  out.id = request_id(body);
+  out.scores = asked_output(body, kScores) != nullptr || model.embeddings.width == 0;
+  out.binary = wants_binary(body, out.scores ? kScores : kVectors);
+  if (!out.scores) {
+    plain["input"] = *texts;
+    plain.erase("encoding_format");
+    if (Checked problem = plan_embeddings(model, plain, out.vectors)) return problem;
+    out.request = std::move(out.vectors.request);
+    out.tokens = out.vectors.tokens;
+    return std::nullopt;
+  }
+  plain["documents"] = *texts;
+  RerankPlan ranks;
+  if (Checked problem = plan_rerank(model, plain, ranks)) return problem;
+  out.request = std::move(ranks.request);
+  out.tokens = ranks.tokens;
+  return std::nullopt;
+}
+
+HttpReply kserve_numbers_reply(const ServedModel& model, const KserveNumbers& plan,
+                               std::span<const float> numbers) {
+  std::vector<float> wanted(numbers.begin(), numbers.end());
+  if (!plan.scores) wanted = embeddings_wanted(model, plan.vectors, numbers);
+  const int64_t width = plan.scores ? 1 : plan.vectors.width;
+  std::string out = reply_head(plan.name, plan.id);
+  out += ",\"outputs\":[{\"name\":\"" + std::string(plan.scores ? kScores : kVectors) +
+         "\",\"datatype\":\"FP32\",\"shape\":[" +
+         std::to_string(wanted.size() / static_cast<size_t>(width)) + "," + std::to_string(width) +
+         "]";
+  if (!plan.binary) {
+    out += ",\"data\":";
+    append_json_floats(out, wanted);
+    return {.body = out + "}]}"};
+  }
+  static_assert(std::endian::native == std::endian::little);
+  std::string bytes(wanted.size() * sizeof(float), '\0');
+  std::memcpy(bytes.data(), wanted.data(), bytes.size());
+  out += ",\"parameters\":{\"binary_data_size\":" + std::to_string(bytes.size()) + "}}]}";
+  const std::string length = std::to_string(out.size());
+  return {.content_type = "application/octet-stream",
+          .body = out + bytes,
+          .headers = {{std::string(kHeadLength), length}}};
+}
+
+json::object kserve_metadata(const KserveModel& model) {
+  json::array inputs = {tensor(kInput, "BYTES", {-1, 1})};
+  json::array outputs;
+  if (model.task.empty()) {
+    for (const ParameterInput& each : kParameters) {
+      inputs.push_back(tensor(each.name, each.type, {-1, 1}));
+    }
+    outputs.push_back(tensor(kOutput, "BYTES", {-1, 1}));
+  } else if (model.task == "rerank") {
+    inputs.push_back(tensor(kQuery, "BYTES", {-1, 1}));
+    outputs.push_back(tensor(kScores, "FP32", {-1, 1}));
+  } else {
+    outputs.push_back(tensor(kVectors, "FP32", {-1, model.width}));
+  }
+  return {{"name", model.name},
           {"versions", json::array{kKserveVersion}},
           {"platform", "hadal"},
           {"inputs", std::move(inputs)},
-          {"outputs", json::array{tensor(kOutput, "BYTES", {-1, 1})}}};
+          {"outputs", std::move(outputs)}};
 }
 
-json::object kserve_model_config(std::string_view name, int64_t rows_max) {
+json::object kserve_model_config(const KserveModel& model) {
   json::array inputs = {config_tensor(kInput, "TYPE_STRING", false)};
-  for (const ParameterInput& each : kParameters) {
-    inputs.push_back(config_tensor(each.name, each.config_type, true));
+  json::array outputs;
+  if (model.task.empty()) {
+    for (const ParameterInput& each : kParameters) {
+      inputs.push_back(config_tensor(each.name, each.config_type, true));
+    }
+    outputs.push_back(config_tensor(kOutput, "TYPE_STRING", false));
+  } else if (model.task == "rerank") {
+    inputs.push_back(config_tensor(kQuery, "TYPE_STRING", false));
+    outputs.push_back(config_tensor(kScores, "TYPE_FP32", false));
+  } else {
+    outputs.push_back(config_tensor(kVectors, "TYPE_FP32", false, model.width));
   }
-  return {{"name", name},
+  return {{"name", model.name},
           {"platform", "hadal"},
           {"backend", "hadal"},
-          {"max_batch_size", rows_max},
+          {"max_batch_size", model.rows_max},
           {"input", std::move(inputs)},
-          {"output", json::array{config_tensor(kOutput, "TYPE_STRING", false)}},
+          {"output", std::move(outputs)},
           {"model_transaction_policy", {{"decoupled", false}}}};
 }
 

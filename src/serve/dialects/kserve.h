@@ -2,13 +2,16 @@
 /// KServe's Open Inference Protocol v2 over REST, with Triton's extensions: infer (JSON and binary
 /// tensors), generate, generate_stream. A model is a function from text_input to text_output, both
 /// of type BYTES and shape [-1, 1]; all else are parameters, as further inputs or under
-/// "parameters".
+/// "parameters". An encoder's output is `embedding`, FP32 of shape [-1, width], or, with the further
+/// input `query`, `score`, FP32 of shape [-1, 1].
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "net/http.h"
 #include "serve/backend.h"
+#include "serve/dialects/embeddings.h"
 #include "serve/errors.h"
 #include "serve/generation.h"
 
@@ -32,8 +35,35 @@ Checked plan_kserve(const ServedModel& model, const KserveRequest& request,
                     const json::object& body, const std::string& tensors, Env& env,
                     GenerationPlan& out);
 
+/// A request for numbers, read.
+struct KserveNumbers {
+  EmbeddingRequest request;  ///< not read by the answer: it may be moved out
+  EmbeddingsPlan vectors;    ///< of vectors: which of their numbers are given
+  int64_t tokens = 0;
+  bool scores = false;
+  bool binary = false;    ///< they come as bytes behind the JSON
+  std::string name = {};  ///< of the model
+  std::string id = {};    ///< of the request, given back
+};
+/// Whether the request is one for numbers: that of an encoder, or one that asks for the output
+/// `embedding` or `score`.
+bool wants_kserve_numbers(const ServedModel& model, const json::object& body);
+Checked plan_kserve_numbers(const ServedModel& model, const KserveRequest& request,
+                            const json::object& body, const std::string& tensors,
+                            KserveNumbers& out);
+/// `numbers`: what the backend gave.
+HttpReply kserve_numbers_reply(const ServedModel& model, const KserveNumbers& plan,
+                               std::span<const float> numbers);
+
 /// What a model takes and gives: metadata and configuration, as KServe and Triton write them.
-json::object kserve_metadata(std::string_view name);
-json::object kserve_model_config(std::string_view name, int64_t rows_max);
+/// `task`: "embedding" or "rerank" of an encoder, else empty; `width`: of a vector.
+struct KserveModel {
+  std::string name;
+  std::string task = {};
+  int64_t width = -1;
+  int64_t rows_max = 1;
+};
+json::object kserve_metadata(const KserveModel& model);
+json::object kserve_model_config(const KserveModel& model);
 
 }  // namespace hadal

@@ -19,8 +19,10 @@ constexpr int64_t kNanosPerMicro = 1000;
 
 class OllamaWriter final : public ReplyWriter {
  public:
-  OllamaWriter(const OllamaRequest& request, int64_t loaded_micros, Env& env)
-      : request_(request), loaded_micros_(loaded_micros), env_(env) {}
+  /// `logprobs`: the vocabulary to write them with, or null: they are not wanted.
+  OllamaWriter(const OllamaRequest& request, int64_t loaded_micros, Env& env,
+               const Tokenizer* logprobs)
+      : request_(request), loaded_micros_(loaded_micros), env_(env), logprobs_(logprobs) {}
 
   void begin(std::string&, const std::vector<Choice>&) override {}
 
@@ -29,6 +31,8 @@ class OllamaWriter final : public ReplyWriter {
     if (!piece.reasoning.empty() || !piece.content.empty()) {
       open(out);
       append_message(out, piece.content, piece.reasoning, {});
+      append_logprobs(out, choice.logprobs);
+      choice.logprobs.clear();
       out += ",\"done\":false}\n";
     }
     for (const OutputEvent& event : piece.calls) {
@@ -47,11 +51,13 @@ class OllamaWriter final : public ReplyWriter {
   void choice_end(std::string&, Choice& choice) override {
     reason_ = choice.finish_reason;
     timing_ = choice.timing;
+    last_logprobs_ = std::move(choice.logprobs);
   }
 
   void end(std::string& out, const Usage& usage) override {
     open(out);
     append_message(out, "", "", {});
+    append_logprobs(out, last_logprobs_);
     append_end(out, usage);
     out += "}\n";
   }
@@ -69,6 +75,7 @@ class OllamaWriter final : public ReplyWriter {
     std::string out;
     open(out);
     append_message(out, choice.content, choice.reasoning, choice.tool_calls);
+    append_logprobs(out, choice.logprobs);
     append_end(out, usage);
     return out + "}";
   }
@@ -102,6 +109,12 @@ class OllamaWriter final : public ReplyWriter {
     out += "}";
   }
 
+  void append_logprobs(std::string& out, std::span<const TokenLogEntry> entries) const {
+    if (logprobs_ == nullptr || entries.empty()) return;
+    out += ",\"logprobs\":";
+    append_token_logprobs(out, *logprobs_, entries);
+  }
+
   /// Durations that the engine does not know (a stop string ended the answer) are by the clock.
   void append_end(std::string& out, const Usage& usage) const {
     const int64_t now = env_.now_micros();
@@ -122,9 +135,11 @@ class OllamaWriter final : public ReplyWriter {
   const OllamaRequest request_;
   const int64_t loaded_micros_;
   Env& env_;
+  const Tokenizer* const logprobs_;
   int64_t first_micros_ = 0;
   std::string reason_;
   FinishEvent timing_;
+  std::vector<TokenLogEntry> last_logprobs_;  ///< of tokens whose text came with no piece
 };
 
 bool is_text(const json::value* value) {
@@ -217,6 +232,31 @@ Checked take_common(const json::object& body, json::object& out) {
   return std::nullopt;
 }
 
+/// Chat has a switch and a number, completions a number alone. A number without the switch means
+/// nothing.
+Checked take_logprobs(const json::object& body, bool as_chat, json::object& out) {
+  bool wanted = false;
+  if (Checked error = read_flag(body, "logprobs", wanted)) return error;
+  int64_t top = 0;
+  if (const json::value* value = find_member(body, "top_logprobs")) {
+    const bool fits = value->is_int64() && value->get_int64() >= 0 &&
+                      value->get_int64() <= limits::kTopLogprobs;
+    if (!fits) {
+      return invalid_param("top_logprobs", "'top_logprobs' must be a whole number from 0 to " +
+                                               std::to_string(limits::kTopLogprobs) + ".");
+    }
+    top = value->get_int64();
+  }
+  if (!wanted) return std::nullopt;
+  if (as_chat) {
+    out["logprobs"] = true;
+    out["top_logprobs"] = top;
+  } else {
+    out["logprobs"] = top;
+  }
+  return std::nullopt;
+}
+
 /// Ollama's calls have no ids: results belong to calls in their order.
 class CallIds {
  public:
@@ -272,6 +312,7 @@ Checked chat_body(const json::object& body, json::object& out) {
   }
   out["messages"] = std::move(list);
   if (has_items(body, "tools")) out["tools"] = *find_member(body, "tools");
+  if (Checked error = take_logprobs(body, true, out)) return error;
   return take_common(body, out);
 }
 
@@ -294,6 +335,7 @@ Checked generate_body(const json::object& body, bool& as_chat, json::object& out
   const json::value* suffix = find_member(body, "suffix");
   as_chat = !(raw != nullptr && raw->get_bool()) && !is_text(suffix);
   if (Checked error = take_common(body, out)) return error;
+  if (Checked error = take_logprobs(body, as_chat, out)) return error;
   if (!as_chat) {
     out["prompt"] = *prompt;
     if (is_text(suffix)) out["suffix"] = *suffix;
@@ -348,14 +390,33 @@ Checked read_ollama_request(const json::object& body, OllamaKind kind, OllamaReq
                            "'keep_alive' must be seconds, or a duration such as \"5m\".");
     }
   }
-  if (kind == OllamaKind::kChat) {
-    out.load_only = !has_items(body, "messages");
-  } else {
-    const json::value* prompt = find_member(body, "prompt");
-    const bool empty = prompt == nullptr || (prompt->is_string() && prompt->get_string().empty());
-    out.load_only = empty && !is_text(find_member(body, "suffix"));
+  const json::value* text = find_member(body, kind == OllamaKind::kEmbed ? "input" : "prompt");
+  const bool empty = text == nullptr || (text->is_string() && text->get_string().empty());
+  switch (kind) {
+    case OllamaKind::kChat:
+      out.load_only = !has_items(body, "messages");
+      break;
+    case OllamaKind::kGenerate:
+      out.load_only = empty && !is_text(find_member(body, "suffix"));
+      break;
+    case OllamaKind::kEmbed:
+      out.load_only = empty || (text->is_array() && text->get_array().empty());
+      break;
+    case OllamaKind::kEmbeddings:
+      out.load_only = empty;
+      break;
   }
   return std::nullopt;
+}
+
+Checked read_ollama_name(const json::object& body, std::string& name) {
+  for (const char* field : {"model", "name"}) {
+    const json::value* value = find_member(body, field);
+    if (!is_text(value)) continue;
+    name = value->get_string();
+    return std::nullopt;
+  }
+  return invalid_param("model", "'model' must name a model.");
 }
 
 Checked plan_ollama(const ServedModel& model, json::object& body, const OllamaRequest& request,
@@ -370,7 +431,8 @@ Checked plan_ollama(const ServedModel& model, json::object& body, const OllamaRe
                   : plan_openai_completions(model, plain, env, out);
   if (error) return error;
   out.content_type = kOllamaStream;
-  out.writer = std::make_unique<OllamaWriter>(request, loaded_micros, env);
+  out.writer = std::make_unique<OllamaWriter>(request, loaded_micros, env,
+                                              out.params.logprobs ? model.tokenizer : nullptr);
   return std::nullopt;
 }
 

@@ -125,35 +125,14 @@ class ChatWriter final : public ReplyWriter {
     out += usage_asked_ ? "}],\"usage\":null}\n\n" : "}]}\n\n";
   }
 
-  void append_entry(std::string& out, TokenId id, float logprob) const {
-    out += "{\"token\":";
-    append_token_text(out, tokenizer_, id);
-    out += ",\"logprob\":";
-    append_json_number(out, logprob);
-    out += ",\"bytes\":";
-    append_token_bytes(out, tokenizer_, id);
-  }
-
   void append_logprobs(std::string& out, const std::vector<TokenLogEntry>& entries) const {
     if (!logprobs_) {
       out += "null";
       return;
     }
-    out += "{\"content\":[";
-    bool first = true;
-    for (const TokenLogEntry& entry : entries) {
-      if (!first) out.push_back(',');
-      first = false;
-      append_entry(out, entry.id, entry.logprob);
-      out += ",\"top_logprobs\":[";
-      for (size_t i = 0; i < entry.top.size(); ++i) {
-        if (i > 0) out.push_back(',');
-        append_entry(out, entry.top[i].id, entry.top[i].logprob);
-        out.push_back('}');
-      }
-      out += "]}";
-    }
-    out += "],\"refusal\":null}";
+    out += "{\"content\":";
+    append_token_logprobs(out, tokenizer_, entries);
+    out += ",\"refusal\":null}";
   }
 
   ReplyHead head_;

@@ -24,10 +24,10 @@ constexpr std::string_view kAnswer = "<|im_end|>\n<|im_start|>assistant\n<think>
 /// Puts a query and documents together, one after the other.
 class PairMaker {
  public:
-  PairMaker(const ServedModel& model, std::string_view query, std::string_view instruction)
-      : tokenizer_(*model.tokenizer),
-        form_(model.embeddings.pairs),
-        most_(static_cast<size_t>(model.n_ctx)) {
+  /// `most`: tokens that a pair may have.
+  PairMaker(const ServedModel& model, std::string_view query, std::string_view instruction,
+            size_t most)
+      : tokenizer_(*model.tokenizer), form_(model.embeddings.pairs), most_(most) {
     if (form_ == PairForm::kYesNo) {
       MarkedText head;
       head.append(kJudge, MarkedText::kTemplate);
@@ -88,16 +88,6 @@ Checked read_string(const json::object& body, const char* name, bool needed, std
   return std::nullopt;
 }
 
-Checked read_flag(const json::object& body, const char* name, bool& out) {
-  const json::value* value = find_member(body, name);
-  if (value == nullptr) return std::nullopt;
-  if (!value->is_bool()) {
-    return invalid_param(name, "'" + std::string(name) + "' must be true or false.");
-  }
-  out = value->get_bool();
-  return std::nullopt;
-}
-
 /// Texts, or objects with a "text".
 Checked read_documents(const json::object& body, std::vector<std::string>& out) {
   const json::value* list = find_member(body, "documents");
@@ -123,17 +113,64 @@ Checked read_documents(const json::object& body, std::vector<std::string>& out) 
   return std::nullopt;
 }
 
+Checked judges_pairs(const ServedModel& model) {
+  if (model.embeddings.pairs != PairForm::kNone) return std::nullopt;
+  return ApiError{.status = 400,
+                  .code = "model_not_reranking",
+                  .message = "The model '" + model.id +
+                             "' does not judge pairs of texts: it has no classifier. Serve a "
+                             "reranking model for this endpoint.",
+                  .param = "model"};
+}
+
+ApiError too_long(const char* param, const std::string& what, size_t most) {
+  return {.status = 400,
+          .code = "context_length_exceeded",
+          .message = what + " longer than the " + std::to_string(most) +
+                     " tokens that this model takes for both together.",
+          .param = param};
+}
+
+/// A text, or a list of them.
+Checked read_texts(const json::object& body, const char* name, std::vector<std::string>& out) {
+  const json::value* value = find_member(body, name);
+  const auto wrong = [&] {
+    return invalid_param(name, "'" + std::string(name) + "' must be a text, or a list of 1 to " +
+                                   std::to_string(limits::kEmbeddingInputs) + " texts.");
+  };
+  if (value == nullptr) return wrong();
+  if (value->is_string()) {
+    out.emplace_back(value->get_string());
+    return std::nullopt;
+  }
+  if (!value->is_array() || value->get_array().empty() ||
+      value->get_array().size() > limits::kEmbeddingInputs) {
+    return wrong();
+  }
+  for (const json::value& one : value->get_array()) {
+    if (!one.is_string()) return wrong();
+    out.emplace_back(one.get_string());
+  }
+  return std::nullopt;
+}
+
+/// vLLM's "truncate_prompt_tokens": cut pairs to so many tokens; -1: to what the model takes.
+Checked read_cut(const json::object& body, bool& cuts, size_t& most) {
+  const json::value* value = find_member(body, "truncate_prompt_tokens");
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_int64() || value->get_int64() < -1 || value->get_int64() == 0) {
+    return invalid_param("truncate_prompt_tokens",
+                         "'truncate_prompt_tokens' must be -1, or a whole number from 1 on.");
+  }
+  cuts = true;
+  if (value->get_int64() > 0) most = std::min(most, static_cast<size_t>(value->get_int64()));
+  return std::nullopt;
+}
+
 }  // namespace
 
 Checked plan_rerank(const ServedModel& model, const json::object& body, RerankPlan& out) {
-  if (model.embeddings.pairs == PairForm::kNone) {
-    return ApiError{.status = 400,
-                    .code = "model_not_reranking",
-                    .message = "The model '" + model.id +
-                               "' does not judge pairs of texts: it has no classifier. Serve a "
-                               "reranking model for this endpoint.",
-                    .param = "model"};
-  }
+  if (Checked error = judges_pairs(model)) return error;
   std::string query;
   std::string instruction;
   bool cuts = true;
@@ -149,19 +186,15 @@ Checked plan_rerank(const ServedModel& model, const json::object& body, RerankPl
     }
     out.top_n = std::min(out.top_n, static_cast<size_t>(value->get_int64()));
   }
-  const PairMaker maker(model, query, instruction);
-  const auto too_long = [&](const char* param, const std::string& what) {
-    return ApiError{.status = 400,
-                    .code = "context_length_exceeded",
-                    .message = what + " longer than the " + std::to_string(maker.most()) +
-                               " tokens that this model takes for both together.",
-                    .param = param};
-  };
-  if (maker.fixed() >= maker.most()) return too_long("query", "The query is");
+  const PairMaker maker(model, query, instruction, static_cast<size_t>(model.n_ctx));
+  if (maker.fixed() >= maker.most()) return too_long("query", "The query is", maker.most());
   out.request.task = EmbeddingTask::kScore;
   for (size_t i = 0; i < out.documents.size(); ++i) {
     auto pair = maker.pair(out.documents[i], cuts);
-    if (!pair) return too_long("documents", "Query and document " + std::to_string(i) + " are");
+    if (!pair) {
+      return too_long("documents", "Query and document " + std::to_string(i) + " are",
+                      maker.most());
+    }
     out.tokens += static_cast<int64_t>(pair->ids.size());
     out.request.texts.push_back(std::move(*pair));
   }
@@ -195,6 +228,51 @@ std::string rerank_reply(const ServedModel& model, const RerankPlan& plan,
       "],\"meta\":{\"billed_units\":{\"search_units\":1},\"tokens\":{\"input_tokens\":" + tokens +
       "}},\"usage\":{\"prompt_tokens\":" + tokens + ",\"total_tokens\":" + tokens + "}}";
   return out;
+}
+
+Checked plan_score(const ServedModel& model, const json::object& body, ScorePlan& out) {
+  if (Checked error = judges_pairs(model)) return error;
+  std::vector<std::string> first;
+  std::vector<std::string> second;
+  bool cuts = false;
+  auto most = static_cast<size_t>(model.n_ctx);
+  if (Checked error = read_texts(body, "text_1", first)) return error;
+  if (Checked error = read_texts(body, "text_2", second)) return error;
+  if (Checked error = read_cut(body, cuts, most)) return error;
+  if (first.size() != 1 && first.size() != second.size()) {
+    return invalid_param("text_1",
+                         "'text_1' must be one text, or have as many texts as 'text_2' has.");
+  }
+  out.request.task = EmbeddingTask::kScore;
+  std::optional<PairMaker> maker;
+  for (size_t i = 0; i < second.size(); ++i) {
+    if (i < first.size()) maker.emplace(model, first[i], "", most);
+    if (maker->fixed() >= maker->most()) {
+      return too_long("text_1", "Text " + std::to_string(i) + " is", most);
+    }
+    auto pair = maker->pair(second[i], cuts);
+    if (!pair) return too_long("text_2", "The texts of pair " + std::to_string(i) + " are", most);
+    out.tokens += static_cast<int64_t>(pair->ids.size());
+    out.request.texts.push_back(std::move(*pair));
+  }
+  return std::nullopt;
+}
+
+std::string score_reply(const ServedModel& model, const ScorePlan& plan,
+                        std::span<const float> scores, Env& env) {
+  std::string out = "{\"id\":\"" + new_id(env, "score-") + "\",\"object\":\"list\",\"created\":" +
+                    std::to_string(env.unix_micros() / 1'000'000) + ",\"model\":";
+  append_json_string(out, model.id);
+  out += ",\"data\":[";
+  for (size_t i = 0; i < scores.size(); ++i) {
+    out += (i > 0 ? ",{\"index\":" : "{\"index\":") + std::to_string(i) +
+           ",\"object\":\"score\",\"score\":";
+    append_json_float(out, scores[i]);
+    out.push_back('}');
+  }
+  const std::string tokens = std::to_string(plan.tokens);
+  return out + "],\"usage\":{\"prompt_tokens\":" + tokens + ",\"total_tokens\":" + tokens +
+         ",\"completion_tokens\":0,\"prompt_tokens_details\":null}}";
 }
 
 }  // namespace hadal

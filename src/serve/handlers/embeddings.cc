@@ -3,85 +3,112 @@
 
 #include <utility>
 
+#include "serve/dialects/ollama.h"
+#include "serve/embedding_run.h"
 #include "serve/handlers.h"
 
 namespace hadal::handlers {
 namespace {
 
-/// Tells the backend when nobody waits any more; also when the client was gone before this could be
-/// attached. Numbers that are made already know nothing of it.
-class EmbeddingPeer final : public PeerState {
- public:
-  EmbeddingPeer(ServedRef served, EmbeddingId id) : served_(std::move(served)), id_(id) {}
-  ~EmbeddingPeer() override { served_->embeddings->cancel(id_); }
-
- private:
-  ServedRef served_;
-  EmbeddingId id_;
-};
-
-/// Has the numbers of `plan` made and answers with what `write` makes of them.
-template <typename Plan, typename Write>
-void answer(const ServedRef& served, const PeerRef& peer, Plan plan, Write write) {
-  EmbeddingRequest request = std::move(plan.request);
-  auto kept = std::make_shared<const Plan>(std::move(plan));  // by callback and answer; tidy: allow
-  auto id = served->embeddings->submit(
-      std::move(request), [served, peer, kept, write](Result<std::vector<float>> numbers) {
-        // Long lists of numbers are written on a worker, not on the thread that computes.
-        peer.work([served, peer, kept, write, numbers = std::move(numbers)] {
-          if (!numbers.ok()) return peer.reply(error_reply(to_api_error(numbers.error())));
-          peer.post([tokens = kept->tokens, body = write(*served->model, *kept, numbers.value())](
-                        Exchange& exchange) mutable {
-            exchange.note_tokens(tokens, 0);
-            exchange.reply({.body = std::move(body)});
-          });
-        });
+void embed_for_ollama(Service& service, HttpRequest&& request, const PeerRef& peer,
+                      OllamaKind kind) {
+  json::object body;
+  OllamaRequest asked{.began_micros = service.env().now_micros()};
+  Checked problem = parse_body(request.body, body);
+  if (!problem) problem = read_ollama_request(body, kind, asked);
+  const bool unload = !problem && asked.load_only && asked.keep_alive == 0;
+  if (unload) problem = service.models().unload(asked.model);
+  if (problem) return peer.reply(plain_error_reply(*problem));
+  if (unload) return peer.reply({.body = ollama_no_vectors(asked)});
+  const std::string name = asked.model;
+  service.acquire(
+      peer, name,
+      [&service, peer, asked = std::move(asked), body = std::move(body)](
+          const ServedRef& served, const Checked& missing) {
+        if (missing) return peer.reply(plain_error_reply(*missing));
+        if (asked.keep_alive) service.models().keep(asked.model, *asked.keep_alive);
+        if (asked.load_only) return peer.reply({.body = ollama_no_vectors(asked)});
+        EmbeddingsPlan plan;
+        Checked error = gives_numbers(served);
+        if (!error) error = plan_ollama_vectors(*served->model, body, asked.kind, plan);
+        if (error) return peer.reply(plain_error_reply(*error));
+        EmbeddingJob job{.request = std::move(plan.request),
+                         .tokens = plan.tokens,
+                         .refuse = plain_error_reply,
+                         .write = {}};
+        job.write = [&env = service.env(), asked, loaded_micros = service.env().now_micros(),
+                     plan = std::move(plan)](const ServedModel& model,
+                                             std::span<const float> numbers) {
+          const int64_t now = env.now_micros();
+          return HttpReply{.body = ollama_vectors(asked, embeddings_wanted(model, plan, numbers),
+                                                  {.tokens = plan.tokens,
+                                                   .width = plan.width,
+                                                   .total_micros = now - asked.began_micros,
+                                                   .load_micros = loaded_micros -
+                                                                  asked.began_micros})};
+        };
+        run_embedding(served, peer, std::move(job));
       });
-  if (!id.ok()) {
-    ApiError error = to_api_error(id.error());
-    if (id.error().code == Code::kExhausted) error.status = 429;
-    return peer.reply(error_reply(error));
-  }
-  auto state = std::make_unique<EmbeddingPeer>(served, id.value());
-  peer.post([state = std::move(state)](Exchange& exchange) mutable {
-    exchange.attach(std::move(state));
-  });
-}
-
-Checked has_backend(const ServedRef& served) {
-  if (served->embeddings != nullptr) return std::nullopt;
-  return ApiError{.status = 400,
-                  .code = "model_not_embedding",
-                  .message = "The model '" + served->model->id + "' gives no embeddings here.",
-                  .param = "model"};
 }
 
 }  // namespace
 
 void embeddings(Service& service, HttpRequest&& request, const PeerRef& peer) {
-  service.with_body(std::move(request), peer, error_reply,
-                    [peer](const ServedRef& served, json::object& body) {
-                      EmbeddingsPlan plan;
-                      Checked error = has_backend(served);
-                      if (!error) error = plan_embeddings(*served->model, body, plan);
-                      if (error) return peer.reply(error_reply(*error));
-                      answer(served, peer, std::move(plan), embeddings_reply);
-                    });
+  service.with_body(
+      std::move(request), peer, error_reply, [peer](const ServedRef& served, json::object& body) {
+        EmbeddingsPlan plan;
+        Checked error = gives_numbers(served);
+        if (!error) error = plan_embeddings(*served->model, body, plan);
+        if (error) return peer.reply(error_reply(*error));
+        EmbeddingJob job{.request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
+        job.write = [plan = std::move(plan)](const ServedModel& model,
+                                             std::span<const float> numbers) {
+          return HttpReply{.body = embeddings_reply(model, plan, numbers)};
+        };
+        run_embedding(served, peer, std::move(job));
+      });
 }
 
 void rerank(Service& service, HttpRequest&& request, const PeerRef& peer) {
-  service.with_body(std::move(request), peer, error_reply,
-                    [peer, &env = service.env()](const ServedRef& served, json::object& body) {
-                      RerankPlan plan;
-                      Checked error = has_backend(served);
-                      if (!error) error = plan_rerank(*served->model, body, plan);
-                      if (error) return peer.reply(error_reply(*error));
-                      answer(served, peer, std::move(plan),
-                             [&env](const ServedModel& model, const RerankPlan& done,
-                                    std::span<const float> scores) {
-                               return rerank_reply(model, done, scores, env);
-                             });
-                    });
+  service.with_body(
+      std::move(request), peer, error_reply,
+      [peer, &env = service.env()](const ServedRef& served, json::object& body) {
+        RerankPlan plan;
+        Checked error = gives_numbers(served);
+        if (!error) error = plan_rerank(*served->model, body, plan);
+        if (error) return peer.reply(error_reply(*error));
+        EmbeddingJob job{.request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
+        job.write = [&env, plan = std::move(plan)](const ServedModel& model,
+                                                   std::span<const float> scores) {
+          return HttpReply{.body = rerank_reply(model, plan, scores, env)};
+        };
+        run_embedding(served, peer, std::move(job));
+      });
+}
+
+void score(Service& service, HttpRequest&& request, const PeerRef& peer) {
+  service.with_body(
+      std::move(request), peer, error_reply,
+      [peer, &env = service.env()](const ServedRef& served, json::object& body) {
+        ScorePlan plan;
+        Checked error = gives_numbers(served);
+        if (!error) error = plan_score(*served->model, body, plan);
+        if (error) return peer.reply(error_reply(*error));
+        EmbeddingJob job{.request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
+        job.write = [&env, plan = std::move(plan)](const ServedModel& model,
+                                                   std::span<const float> scores) {
+          return HttpReply{.body = score_reply(model, plan, scores, env)};
+        };
+        run_embedding(served, peer, std::move(job));
+      });
+}
+
+void ollama_embed(Service& service, HttpRequest&& request, const PeerRef& peer) {
+  embed_for_ollama(service, std::move(request), peer, OllamaKind::kEmbed);
+}
+
+void ollama_embeddings(Service& service, HttpRequest&& request, const PeerRef& peer) {
+  embed_for_ollama(service, std::move(request), peer, OllamaKind::kEmbeddings);
 }
 
 }  // namespace hadal::handlers

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/limits.h"
+#include "serve/embedding_run.h"
 #include "serve/handlers.h"
 #include "serve/params.h"
 #include "serve/structure.h"
@@ -14,9 +16,23 @@ namespace {
 /// Of a model whose settings are not known before it is loaded.
 constexpr int64_t kRowsUnknown = 8;
 
+std::string task_of(const json::object& facts) {
+  const json::value* task = find_member(facts, "task");
+  return task != nullptr && task->is_string() ? std::string(task->get_string()) : std::string();
+}
+
 int64_t rows_max(const json::object& facts) {
+  if (!task_of(facts).empty()) return limits::kEmbeddingInputs;
   const json::value* rows = find_member(facts, "parallel");
   return rows != nullptr && rows->is_int64() ? rows->get_int64() : kRowsUnknown;
+}
+
+KserveModel described(const ModelEntry& entry, const std::string& name) {
+  const json::value* width = find_member(entry.facts, "d_model");
+  return {.name = name,
+          .task = task_of(entry.facts),
+          .width = width != nullptr && width->is_int64() ? width->get_int64() : -1,
+          .rows_max = rows_max(entry.facts)};
 }
 
 std::string_view state_name(ModelState state) {
@@ -43,6 +59,22 @@ std::optional<ModelEntry> named_entry(Service& service, const HttpRequest& reque
   return entry;
 }
 
+void infer_numbers(const ServedRef& served, const PeerRef& peer, const KserveRequest& asked,
+                   const json::object& body, const std::string& tensors) {
+  KserveNumbers plan;
+  Checked problem = gives_numbers(served);
+  if (!problem) problem = plan_kserve_numbers(*served->model, asked, body, tensors, plan);
+  if (problem) return peer.reply(plain_error_reply(*problem));
+  EmbeddingJob job{.request = std::move(plan.request),
+                   .tokens = plan.tokens,
+                   .refuse = plain_error_reply,
+                   .write = {}};
+  job.write = [plan = std::move(plan)](const ServedModel& model, std::span<const float> numbers) {
+    return kserve_numbers_reply(model, plan, numbers);
+  };
+  run_embedding(served, peer, std::move(job));
+}
+
 void run(Service& service, HttpRequest&& request, const PeerRef& peer, KserveKind kind) {
   const std::optional<ModelEntry> entry = named_entry(service, request, peer);
   if (!entry) return;
@@ -61,9 +93,15 @@ void run(Service& service, HttpRequest&& request, const PeerRef& peer, KserveKin
           peer.reply(plain_error_reply(*missing));
           return;
         }
+        const KserveRequest asked{kind, name, static_cast<size_t>(rows_max(served->model->facts))};
+        if (kind == KserveKind::kInfer && wants_kserve_numbers(*served->model, body)) {
+          return infer_numbers(served, peer, asked, body, tensors);
+        }
+        if (!served->model->generates) {
+          return peer.reply(plain_error_reply(not_generative(served->model->id)));
+        }
         GenerationPlan plan;
         plan.request_id = id;
-        const KserveRequest asked{kind, name, static_cast<size_t>(rows_max(served->model->facts))};
         Checked problem = plan_kserve(*served->model, asked, body, tensors, env, plan);
         if (!problem) problem = constrain_answer(*served->model, plan);
         if (problem) {
@@ -76,6 +114,23 @@ void run(Service& service, HttpRequest&& request, const PeerRef& peer, KserveKin
 
 json::object count_and_time(uint64_t count, int64_t micros) {
   return {{"count", count}, {"ns", micros * 1000}};
+}
+
+/// Counters of the model with that id; zeros while it is not loaded.
+json::object stats_of(Service& service, const std::string& id, const std::string& name) {
+  EngineStats stats;
+  for (const ServedRef& served : service.models().loaded()) {
+    if (served->model->id == id) stats = served->backend->stats();
+  }
+  return {{"name", name},
+          {"version", kKserveVersion},
+          {"inference_count", stats.requests},
+          {"execution_count", stats.steps},
+          {"inference_stats",
+           {{"success", count_and_time(stats.requests, 0)},
+            {"fail", count_and_time(stats.refused + stats.expired, 0)},
+            {"queue", count_and_time(stats.requests, stats.queue_wait_micros)}}},
+          {"batch_stats", json::array{}}};
 }
 
 }  // namespace
@@ -100,8 +155,9 @@ void kserve_ready(Service& service, HttpRequest&&, const PeerRef& peer) {
 }
 
 void kserve_model(Service& service, HttpRequest&& request, const PeerRef& peer) {
-  if (!named_entry(service, request, peer)) return;
-  peer.reply({.body = to_json(kserve_metadata(request.path_values.front()))});
+  const std::optional<ModelEntry> entry = named_entry(service, request, peer);
+  if (!entry) return;
+  peer.reply({.body = to_json(kserve_metadata(described(*entry, request.path_values.front())))});
 }
 
 /// Ready is what answers at once; others can still be asked, which loads them.
@@ -118,26 +174,22 @@ void kserve_config(Service& service, HttpRequest&& request, const PeerRef& peer)
   const std::optional<ModelEntry> entry = named_entry(service, request, peer);
   if (!entry) return;
   peer.reply(
-      {.body = to_json(kserve_model_config(request.path_values.front(), rows_max(entry->facts)))});
+      {.body = to_json(kserve_model_config(described(*entry, request.path_values.front())))});
 }
 
 void kserve_stats(Service& service, HttpRequest&& request, const PeerRef& peer) {
   const std::optional<ModelEntry> entry = named_entry(service, request, peer);
   if (!entry) return;
-  EngineStats stats;
-  for (const ServedRef& served : service.models().loaded()) {
-    if (served->model->id == entry->id) stats = served->backend->stats();
+  const json::object stats = stats_of(service, entry->id, request.path_values.front());
+  peer.reply({.body = to_json(json::object{{"model_stats", json::array{json::value(stats)}}})});
+}
+
+void kserve_all_stats(Service& service, HttpRequest&&, const PeerRef& peer) {
+  json::array list;
+  for (const ModelEntry& entry : service.models().entries()) {
+    list.push_back(stats_of(service, entry.id, entry.id));
   }
-  const json::object body = {{"name", request.path_values.front()},
-                             {"version", kKserveVersion},
-                             {"inference_count", stats.requests},
-                             {"execution_count", stats.steps},
-                             {"inference_stats",
-                              {{"success", count_and_time(stats.requests, 0)},
-                               {"fail", count_and_time(stats.refused + stats.expired, 0)},
-                               {"queue", count_and_time(stats.requests, stats.queue_wait_micros)}}},
-                             {"batch_stats", json::array{}}};
-  peer.reply({.body = to_json(json::object{{"model_stats", json::array{body}}})});
+  peer.reply({.body = to_json(json::object{{"model_stats", std::move(list)}})});
 }
 
 void kserve_infer(Service& service, HttpRequest&& request, const PeerRef& peer) {

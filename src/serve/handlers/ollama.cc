@@ -106,6 +106,10 @@ void answer(Service& service, HttpRequest&& request, const PeerRef& peer, Ollama
           peer.reply({.body = ollama_nothing(asked, "load", env)});
           return;
         }
+        if (!served->model->generates) {
+          peer.reply(plain_error_reply(not_generative(served->model->id)));
+          return;
+        }
         GenerationPlan plan;
         Checked error = plan_ollama(*served->model, body, asked, env.now_micros(), env, plan);
         if (!error) error = constrain_answer(*served->model, plan);
@@ -116,19 +120,6 @@ void answer(Service& service, HttpRequest&& request, const PeerRef& peer, Ollama
         run_http_generation(peer, served, std::move(plan), plain_error_reply);
       },
       std::move(sign));
-}
-
-/// "model", or the older "name".
-Checked named_model(const HttpRequest& request, std::string& name) {
-  json::object body;
-  if (Checked problem = parse_body(request.body, body)) return problem;
-  for (const char* field : {"model", "name"}) {
-    const json::value* value = find_member(body, field);
-    if (value == nullptr || !value->is_string() || value->get_string().empty()) continue;
-    name = value->get_string();
-    return std::nullopt;
-  }
-  return invalid_param("model", "'model' must name a model.");
 }
 
 }  // namespace
@@ -163,8 +154,11 @@ void ollama_ps(Service& service, HttpRequest&&, const PeerRef& peer) {
 }
 
 void ollama_show(Service& service, HttpRequest&& request, const PeerRef& peer) {
+  json::object asked;
   std::string name;
-  if (Checked problem = named_model(request, name)) {
+  Checked problem = parse_body(request.body, asked);
+  if (!problem) problem = read_ollama_name(asked, name);
+  if (problem) {
     peer.reply(plain_error_reply(*problem));
     return;
   }

@@ -165,6 +165,12 @@ constexpr FieldRow kRerankFields[] = {{"model", "string"},
                                       {"return_documents", "any"}};
 constinit const EndpointShape kRerank = {
     .fields = {kRerankFields}, .example = R"({"query": "sea", "documents": ["water", "sand"]})"};
+constexpr FieldRow kScoreFields[] = {{"model", "string"},
+                                     {"text_1", "any", kRequired},
+                                     {"text_2", "any", kRequired},
+                                     {"truncate_prompt_tokens", "any"}};
+constinit const EndpointShape kScore = {.fields = {kScoreFields},
+                                        .example = R"({"text_1": "sea", "text_2": ["water"]})"};
 
 }  // namespace shapes
 }  // namespace hadal
