@@ -203,7 +203,8 @@ def python_venv(report):
 def step_program(report):
     """the program from outside: commands, model store, HTTP scenarios"""
     for script in ["tests/cli/run.py", "tests/cli/test_pull.py", "tests/cli/test_quantize.py", "tests/cli/test_serve_models.py",
-                   "tests/api/run.py", "tests/api/bad_input.py", "tests/api/websocket_table.py"]:
+                   "tests/cli/test_serve_store.py", "tests/api/run.py", "tests/api/bad_input.py",
+                   "tests/api/websocket_table.py"]:
         run_counted([sys.executable, script], report, script)
 
 
@@ -240,6 +241,8 @@ def step_clients(report):
         return
     run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/openai_javascript.mjs"],
                 report, "OpenAI SDK (JavaScript)")
+    run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/ollama_javascript.mjs"],
+                report, "Ollama's client (JavaScript)")
     run_counted([python, "tests/clients/with_server.py", "--codec", "deepseek-v3.1", "node",
                  "tests/clients/ai_sdk.mjs"], report, "AI SDK (JavaScript)")
     run_counted([python, "tests/clients/with_server.py", "node", "tests/clients/json_test_suite.mjs"],

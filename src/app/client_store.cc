@@ -218,8 +218,9 @@ Checked ClientStore::remove(std::string_view asked) {
   if (std::find(limits_.kept.begin(), limits_.kept.end(), path) != limits_.kept.end()) {
     return ApiError{.status = 403,
                     .code = "model_is_kept",
-                    .message = "'" + name + "' is one of the models that this server serves by "
-                                            "its own settings.",
+                    .message = "'" + name +
+                               "' is one of the models that this server serves by "
+                               "its own settings.",
                     .param = "model"};
   }
   // One that is in use goes from memory when its last answer is complete; its file can go now.

@@ -503,8 +503,9 @@ class Puller {
   }
 
   Error too_large(uint64_t bytes) const {
-    return {Code::kExhausted, fmt::format("{} has {}, more than the {} that it may take", plan_.name,
-                                          human_bytes(bytes), human_bytes(options_.bytes_max))};
+    return {Code::kExhausted,
+            fmt::format("{} has {}, more than the {} that it may take", plan_.name,
+                        human_bytes(bytes), human_bytes(options_.bytes_max))};
   }
 
   void discard_part() { remove_part(part_); }

@@ -90,8 +90,8 @@ inline constexpr size_t kConnections = 1024;
 // Requests.
 inline constexpr int kMessages = 16384;
 inline constexpr int kChoices = 16;
-inline constexpr size_t kWaitingPulls = 16;               // by clients of a server
-inline constexpr size_t kStoredNames = 4096;              // that clients of a server may give
+inline constexpr size_t kWaitingPulls = 16;                // by clients of a server
+inline constexpr size_t kStoredNames = 4096;               // that clients of a server may give
 inline constexpr size_t kEmbeddingInputs = 2048;           // texts or documents of one request
 inline constexpr size_t kEmbeddingQueueTokens = 4 * kMiB;  // of all requests that wait
 inline constexpr int kPrompts = 256;                       // of one completions request, times n

@@ -146,6 +146,91 @@ TEST_F(EmbeddingsTest, RerankLimits) {
   EXPECT_EQ(error_field(query, "param"), "query");
 }
 
+// Goal: vLLM's score: one text beside many, or as many; scores in the order of the pairs.
+TEST_F(EmbeddingsTest, ScoresPairs) {
+  const Reply one = ask("/v1/score", R"({"text_1":"q","text_2":"abc"})");
+  ASSERT_EQ(one.status, 200) << one.raw;
+  EXPECT_EQ(to_json(one.body.at("data")), R"([{"index":0,"object":"score","score":0.03}])");
+  EXPECT_TRUE(std::string(one.body.at("id").get_string()).starts_with("score-"));
+  EXPECT_EQ(one.body.at("object").get_string(), "list");
+  EXPECT_EQ(one.body.at("usage").at("prompt_tokens").as_int64(), 7);  // begin, q, 2 separators
+  const Reply many = ask("/v1/score", R"({"text_1":["q"],"text_2":["a","bb"]})");
+  EXPECT_EQ(many.body.at("data").at(1).at("score").as_double(), 0.02f) << many.raw;
+  const Reply pairs = ask("/v1/score", R"({"text_1":["q","long"],"text_2":["a","bb"]})");
+  ASSERT_EQ(pairs.status, 200) << pairs.raw;
+  EXPECT_EQ(embeddings_.last().texts[0].second, 3u);
+  EXPECT_EQ(embeddings_.last().texts[1].second, 6u);
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"text_2":"a"})", "text_1"},
+      {R"({"text_1":"a"})", "text_2"},
+      {R"({"text_1":7,"text_2":"a"})", "text_1"},
+      {R"({"text_1":"a","text_2":[7]})", "text_2"},
+      {R"({"text_1":"a","text_2":[]})", "text_2"},
+      {R"({"text_1":["a","b"],"text_2":"c"})", "text_1"},
+      {R"({"text_1":["a","b"],"text_2":["c","d","e"]})", "text_1"},
+      {R"({"text_1":"a","text_2":"b","truncate_prompt_tokens":0})", "truncate_prompt_tokens"},
+      {R"({"text_1":"a","text_2":"b","truncate_prompt_tokens":2})", "text_1"},
+      {R"({"text_1":"a","text_2":"b","truncate_prompt_tokens":true})", "truncate_prompt_tokens"}};
+  for (const auto& [body, param] : cases) {
+    const Reply reply = ask("/v1/score", body);
+    EXPECT_EQ(reply.status, 400) << body;
+    EXPECT_EQ(error_field(reply, "param"), param) << reply.raw;
+  }
+  const std::string text = R"({"text_1":"q","text_2":")" + std::string(300, 'b') + "\"";
+  EXPECT_EQ(error_field(ask("/v1/score", text + "}"), "code"), "context_length_exceeded");
+  EXPECT_EQ(ask("/v1/score", text + R"(,"truncate_prompt_tokens":-1})").status, 200);
+  EXPECT_EQ(embeddings_.last().texts[0].ids.size(), 200u);
+  EXPECT_EQ(ask("/v1/score", text + R"(,"truncate_prompt_tokens":9})").status, 200);
+  EXPECT_EQ(embeddings_.last().texts[0].ids.size(), 9u);
+}
+
+// Goal: Ollama's two forms: texts as lists of vectors with times, a text as one vector.
+TEST_F(EmbeddingsTest, OllamaVectors) {
+  const Reply one = ask("/api/embed", R"({"model":"other-name","input":"ab","dimensions":2})");
+  ASSERT_EQ(one.status, 200) << one.raw;
+  EXPECT_EQ(one.body.at("model").get_string(), "other-name");
+  EXPECT_EQ(to_json(one.body.at("embeddings")), "[[0.6,0.8]]");
+  EXPECT_EQ(one.body.at("prompt_eval_count").as_int64(), 2);
+  EXPECT_GE(one.body.at("total_duration").as_int64(), one.body.at("load_duration").as_int64());
+  const Reply many =
+      ask("/api/embed", R"({"model":"test-model","input":["a","b"],"keep_alive":"5m"})");
+  EXPECT_EQ(to_json(many.body.at("embeddings")), "[[291,388,0,0],[294,392,0,0]]");
+  const std::string text = R"({"model":"test-model","input":")" + std::string(300, 'b') + "\"";
+  EXPECT_EQ(ask("/api/embed", text + "}").status, 200);
+  EXPECT_EQ(ids()[0].size(), 200u);
+  EXPECT_EQ(ask("/api/embed", text + ",\"truncate\":false}").status, 400);
+  EXPECT_EQ(to_json(ask("/api/embed", R"({"model":"test-model","input":[],"dimensions":0})").body),
+            R"({"model":"test-model","embeddings":[]})");
+  const Reply old = ask("/api/embeddings", R"({"model":"test-model","prompt":"a"})");
+  EXPECT_EQ(to_json(old.body), R"({"embedding":[291,388,0,0]})");
+  EXPECT_EQ(to_json(ask("/api/embeddings", R"({"model":"test-model"})").body),
+            R"({"embedding":[]})");
+}
+
+// Goal: what Ollama's two forms cannot read is a 400 in Ollama's shape that names the field.
+TEST_F(EmbeddingsTest, OllamaMistakes) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"input":"a"})", "model"},
+      {R"({"model":"test-model","input":7})", "input"},
+      {R"({"model":"test-model","input":[1,2]})", "input"},
+      {R"({"model":"test-model","input":["a",[1]]})", "input"},
+      {R"({"model":"test-model","input":["a",""]})", "input"},
+      {R"({"model":"test-model","input":"a","dimensions":5})", "dimensions"},
+      {R"({"model":"test-model","input":"a","truncate":1})", "truncate"},
+      {R"({"model":"test-model","input":"a","keep_alive":"soon"})", "keep_alive"}};
+  for (const auto& [body, param] : cases) {
+    const Reply reply = ask("/api/embed", body);
+    EXPECT_EQ(reply.status, 400) << body;
+    EXPECT_NE(std::string(reply.body.at("error").get_string()).find(param), std::string::npos);
+  }
+  EXPECT_EQ(ask("/api/embeddings", R"({"model":"test-model","prompt":7})").status, 400);
+  EXPECT_EQ(ask("/api/embed", R"({"model":"nobody","input":"a"})").status, 404);
+  embeddings_.set_full(true);
+  const Reply full = ask("/api/embed", R"({"model":"test-model","input":"a"})");
+  EXPECT_EQ(full.status, 429);
+  EXPECT_TRUE(full.body.at("error").is_string());
+}
+
 // Goal: a full queue is a 429 and a failure a 500 in OpenAI's shape.
 TEST_F(EmbeddingsTest, FullAndFailing) {
   embeddings_.set_full(true);
@@ -188,6 +273,14 @@ TEST_F(OtherModels, SayWhatTheyCannotDo) {
   EXPECT_EQ(error_field(ask("/v1/completions", R"({"prompt":"a"})"), "code"),
             "model_not_generative");
   EXPECT_EQ(error_field(rank(R"("query":"q","documents":["a"])"), "code"), "model_not_reranking");
+  EXPECT_EQ(error_field(ask("/v1/score", R"({"text_1":"q","text_2":"a"})"), "code"),
+            "model_not_reranking");
+  for (const char* path : {"/api/chat", "/api/generate"}) {
+    const Reply reply =
+        ask(path, R"({"model":"other","prompt":"a","messages":[{"role":"user","content":"a"}]})");
+    EXPECT_EQ(reply.status, 400) << path;
+    EXPECT_TRUE(reply.body.at("error").is_string());
+  }
   EXPECT_EQ(embed(R"("input":"a")").status, 200);
   serve(false, {.pairs = PairForm::kXlmr}, &embeddings_);
   EXPECT_EQ(error_field(embed(R"("input":"a")"), "code"), "model_not_embedding");

@@ -128,6 +128,56 @@ TEST_F(KserveTest, GenerateStream) {
   EXPECT_EQ(text, "sayHello");
 }
 
+TEST_F(KserveTest, VectorsAsNumbers) {
+  // Goal: the output `embedding` is FP32, a row per text, in JSON and as bytes; `score` judges.
+  const std::string texts =
+      R"("inputs":[{"name":"text_input","shape":[2,1],"datatype":"BYTES","data":["a","b"]}])";
+  const Reply reply =
+      ask(kInfer, "{\"id\":\"7\"," + texts + R"(,"outputs":[{"name":"embedding"}]})");
+  ASSERT_EQ(reply.status, 200) << reply.raw;
+  EXPECT_EQ(to_json(reply.body),
+            R"({"model_name":"test-model","model_version":"1","id":"7","outputs":[{"name":)"
+            R"("embedding","datatype":"FP32","shape":[2,4],"data":[291,388,0,0,294,392,0,0]}]})");
+  const std::string head =
+      "{" + texts + R"(,"outputs":[{"name":"embedding","parameters":{"binary_data":true}}],)" +
+      R"("parameters":{"dimensions":1}})";
+  const std::string raw = infer_binary(head, "", std::to_string(head.size()));
+  const float ones[] = {1, 1};
+  EXPECT_TRUE(raw.ends_with("\"shape\":[2,1],\"parameters\":{\"binary_data_size\":8}}]}" +
+                            std::string(reinterpret_cast<const char*>(ones), sizeof(ones))))
+      << raw;
+  const Reply scores =
+      ask(kInfer, R"({"inputs":[{"name":"query","shape":[1],"datatype":"BYTES","data":["q"]},)"
+                  R"({"name":"text_input","shape":[2,1],"datatype":"BYTES","data":["abc","a"]}],)"
+                  R"("outputs":[{"name":"score"}]})");
+  EXPECT_EQ(to_json(scores.body.at("outputs").at(0)),
+            R"({"name":"score","datatype":"FP32","shape":[2,1],"data":[0.03,0.01]})");
+  EXPECT_EQ(ask(kInfer, "{" + texts + R"(,"outputs":[{"name":"score"}]})").status, 400);
+  EXPECT_EQ(ask(kInfer,
+                "{" + texts + R"(,"outputs":[{"name":"embedding"}],"parameters":{"dimensions":9}})")
+                .status,
+            400);
+}
+
+TEST_F(KserveTest, EncodersSayWhatTheyGive) {
+  // Goal: of an encoder, metadata, the whole list of counters and texts without asked outputs.
+  auto model = std::make_unique<ServedModel>();
+  model->id = "other";
+  model->tokenizer = tokenizer_.get();
+  model->n_ctx = 200;
+  model->generates = false;
+  model->embeddings = {.width = 4};
+  model->facts = {{"task", "embedding"}, {"d_model", 4}};
+  models_.set(std::move(model), *backend_, &embeddings_);
+  EXPECT_EQ(to_json(get("/v2/models/other").body.at("outputs")),
+            R"([{"name":"embedding","datatype":"FP32","shape":[-1,4]}])");
+  const std::string infer = "/v2/models/other/infer";
+  const Reply reply = ask(infer, input(R"("shape":[1],"datatype":"BYTES","data":["a"])"));
+  EXPECT_EQ(to_json(reply.body.at("outputs").at(0).at("data")), "[291,388,0,0]") << reply.raw;
+  EXPECT_EQ(ask("/v2/models/other/generate_stream", R"({"text_input":"a"})").status, 400);
+  EXPECT_EQ(get("/v2/models/stats").body.at("model_stats").at(0).at("name").get_string(), "other");
+}
+
 TEST_F(KserveTest, UnknownModel) {
   // Goal: 404 in the protocol's shape.
   const Reply reply = ask("/v2/models/nobody/infer", R"({"inputs":[]})");

@@ -1,6 +1,6 @@
 #pragma once
-/// ModelStore: the models on this server's disk, as far as clients may change them. What they may is
-/// the program's to decide; a server without a store refuses it all.
+/// ModelStore: the models on this server's disk, as far as clients may change them. What they may
+/// is the program's to decide; a server without a store refuses it all.
 #include <cstdint>
 #include <memory>
 #include <string>

@@ -33,32 +33,6 @@ class OllamaTest : public ServiceTest {
   static std::string body(const std::string& fields) {
     return "{\"model\":\"test-model\"," + fields + "}";
   }
-
-  /// The objects of an NDJSON stream.
-  std::vector<json::object> lines(std::string_view path, const std::string& sent) {
-    TestClient client(server_->port());
-    client.send(post_bytes(path, sent));
-    const std::string raw = client.read_to_end();
-    EXPECT_NE(raw.find("application/x-ndjson"), std::string::npos) << raw;
-    std::string text;
-    for (size_t at = raw.find("\r\n\r\n") + 4; at < raw.size();) {  // chunks
-      const size_t size = std::strtoul(raw.c_str() + at, nullptr, 16);
-      at = raw.find("\r\n", at) + 2;
-      text += raw.substr(at, size);
-      at += size + 2;
-    }
-    std::vector<json::object> out;
-    for (size_t from = 0; from < text.size();) {
-      const size_t end = text.find('\n', from);
-      EXPECT_NE(end, std::string::npos) << text;
-      auto parsed = parse_json(text.substr(from, end - from));
-      EXPECT_TRUE(parsed.ok()) << text;
-      if (!parsed.ok() || end == std::string::npos) break;
-      out.push_back(std::move(parsed.value().get_object()));
-      from = end + 1;
-    }
-    return out;
-  }
 };
 
 TEST_F(OllamaTest, StreamOfReasoningTextAndCalls) {
@@ -187,6 +161,46 @@ TEST_F(OllamaTest, ErrorsHaveItsShape) {
   backend_->set_failure("boom");
   const auto got = lines("/api/chat", body(kHi));
   EXPECT_TRUE(got.back().contains("error"));
+}
+
+/// All tokens of an answer's log-probabilities, in their order.
+std::string logged(const json::value& entries) {
+  std::string out;
+  for (const json::value& entry : entries.get_array()) {
+    out += std::string(entry.at("token").get_string());
+  }
+  return out;
+}
+
+TEST_F(OllamaTest, LogprobsOfEveryToken) {
+  // Goal: each token's log-probability once, whole and streamed, in chat, with a template and raw.
+  const std::string wanted = R"(,"logprobs":true,"top_logprobs":2)";
+  const std::pair<const char*, std::string> kAsked[] = {
+      {"/api/chat", body(kHi + wanted)},
+      {"/api/generate", body(R"("prompt":"a")" + wanted)},
+      {"/api/generate", body(R"("prompt":"a","raw":true)" + wanted)}};
+  for (const auto& [path, sent] : kAsked) {
+    const std::string whole = sent.substr(0, sent.size() - 1) + ",\"stream\":false}";
+    const Reply reply = ask(path, whole);
+    ASSERT_EQ(reply.status, 200) << reply.raw;
+    const json::value& entries = reply.body.at("logprobs");
+    EXPECT_EQ(logged(entries), "Hello") << sent;
+    EXPECT_EQ(entries.at(0).at("logprob").get_double(), -0.5);
+    EXPECT_EQ(entries.at(0).at("bytes").at(0).get_int64(), 'H');
+    EXPECT_EQ(entries.at(0).at("top_logprobs").get_array().size(), 2u);
+    std::string streamed;
+    for (const json::object& line : lines(path, sent)) {
+      if (line.contains("logprobs")) streamed += logged(line.at("logprobs"));
+    }
+    EXPECT_EQ(streamed, "Hello") << sent;
+  }
+  EXPECT_FALSE(ask("/api/chat", body(std::string(kHi) + R"(,"top_logprobs":2,"stream":false)"))
+                   .body.get_object()
+                   .contains("logprobs"));
+  for (const char* bad : {R"(,"logprobs":1)", R"(,"top_logprobs":21)", R"(,"top_logprobs":-1)",
+                          R"(,"top_logprobs":"2")"}) {
+    EXPECT_EQ(ask("/api/chat", body(kHi + std::string(bad))).status, 400) << bad;
+  }
 }
 
 TEST_F(OllamaTest, Show) {

@@ -36,3 +36,8 @@ POST /v1/rerank
 {"query": "a", "documents": ["b"]}
 = status 400
 = json error.code = "model_not_reranking"
+
+POST /v1/score
+{"text_1": "a", "text_2": "b"}
+= status 400
+= json error.code = "model_not_reranking"

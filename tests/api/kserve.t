@@ -62,6 +62,17 @@ POST /v2/models/test-model/versions/1/infer
 = json outputs.0.shape = [2, 1]
 = json outputs.0.data.1 exists
 
+GET /v2/models/stats
+= json model_stats.0.name = "test-model"
+= json model_stats.1.name = "nano"
+
+# A generative model's vectors, as an output that is asked for.
+POST /v2/models/test-model/infer
+{"inputs": [{"name": "text_input", "shape": [2, 1], "datatype": "BYTES", "data": ["a", "b"]}], "outputs": [{"name": "embedding"}], "parameters": {"dimensions": 8}}
+= json outputs.0.datatype = "FP32"
+= json outputs.0.shape = [2, 8]
+= json outputs.0.data.15 exists
+
 # The text before the answer, as vLLM's backend has it.
 POST /v2/models/test-model/generate
 {"text_input": "1, 2, 3, 4,", "parameters": {"temperature": 0, "max_tokens": 8, "exclude_input_in_output": false}}

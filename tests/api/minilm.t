@@ -56,3 +56,33 @@ GET /v1/models/test-model
 
 GET /ready
 = status 200
+
+# KServe's and Ollama's forms of the same.
+GET /v2/models/test-model
+= json outputs.0.datatype = "FP32"
+= json outputs.0.shape = [-1, 384]
+
+GET /v2/models/test-model/config
+= json output.0.dims = [384]
+= json max_batch_size = 2048
+
+POST /v2/models/test-model/infer
+{"inputs": [{"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": ["hello world"]}]}
+= status 200
+= json outputs.0.name = "embedding"
+= json outputs.0.shape = [1, 384]
+
+POST /v2/models/test-model/generate
+{"text_input": "a"}
+= status 400
+= json error contains "encoder"
+
+POST /api/embed
+{"model": "test-model", "input": "hello world"}
+= json embeddings.0.383 exists
+= json prompt_eval_count = 4
+
+POST /api/generate
+{"model": "test-model", "prompt": "a"}
+= status 400
+= json error contains "encoder"

@@ -61,6 +61,83 @@ POST /api/generate
 = line 0 done = false
 = line -1 eval_count = 4
 
+# Log-probabilities, with and without a template.
+POST /api/chat
+{"model": "test-model", "stream": false, "messages": [{"role": "user", "content": "Hi"}], "logprobs": true, "top_logprobs": 2, "options": {"num_predict": 3, "temperature": 0}}
+= json logprobs.2.token exists
+= json logprobs.0.top_logprobs.1.bytes exists
+= json logprobs.3 has-not 0
+
+POST /api/generate
+{"model": "test-model", "prompt": "1, 2, 3,", "raw": true, "logprobs": true, "options": {"num_predict": 3, "temperature": 0}}
+= line 0 logprobs.0.logprob exists
+= line 0 logprobs.0.top_logprobs = []
+
+POST /api/generate
+{"model": "test-model", "prompt": "a", "top_logprobs": 21}
+= status 400
+= json error contains "top_logprobs"
+
+# Vectors.
+POST /api/embed
+{"model": "test-model", "input": ["The sky is blue.", "天空是蓝色的。"], "dimensions": 16, "keep_alive": -1}
+= status 200
+= json model = "test-model"
+= json embeddings.1.15 exists
+= json embeddings.0.16 has-not 0
+= json prompt_eval_count > 8
+= json total_duration > 0
+
+POST /api/embed
+{"model": "test-model", "input": "{{REPEAT word  2000}}", "truncate": false}
+= status 400
+= json error contains "tokens"
+
+POST /api/embed
+{"model": "test-model"}
+= json embeddings = []
+
+POST /api/embeddings
+{"model": "test-model:latest", "prompt": "The sky is blue."}
+= status 200
+= json embedding.575 exists
+= json embedding.576 has-not 0
+
+# Nothing may be brought here, but what is served is here.
+POST /api/pull
+{"model": "test-model"}
+= status 200
+= header content-type application/x-ndjson
+= line 0 status = "pulling manifest"
+= line -1 status = "success"
+
+POST /api/pull
+{"model": "smollm2-360m", "stream": false}
+= status 403
+= json error contains "allow-pull"
+
+POST /api/copy
+{"source": "test-model", "destination": "other"}
+= status 403
+
+DELETE /api/delete
+{"model": "test-model"}
+= status 403
+= json error contains "allow-pull"
+
+POST /api/create
+{"model": "mine", "from": "test-model"}
+= status 501
+= json error contains "/api/create"
+
+POST /api/push
+{"model": "mine"}
+= status 501
+
+POST /api/blobs/sha256:00
+bytes
+= status 501
+
 # Load, unload.
 POST /api/generate
 {"model": "nano", "keep_alive": "10m"}

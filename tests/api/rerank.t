@@ -62,3 +62,37 @@ GET /health
 
 GET /metrics
 = status 200
+
+# vLLM's form, and KServe's.
+POST /v1/score
+{"model": "test-model", "text_1": "capital of France", "text_2": ["Paris is the capital", "rain"]}
+= status 200
+= json object = "list"
+= json data.0.object = "score"
+= json data.1.score > 0
+= json data.2 has-not 0
+= json usage.prompt_tokens > 10
+
+POST /score
+{"text_1": ["a", "b"], "text_2": ["c", "d"]}
+= json data.1.index = 1
+
+POST /score
+{"text_1": ["a", "b"], "text_2": "c"}
+= status 400
+= json error.param = "text_1"
+
+POST /v1/score
+{"text_1": "a", "text_2": "{{REPEAT word  500}}"}
+= status 400
+= json error.code = "context_length_exceeded"
+
+POST /v1/score
+{"text_1": "a", "text_2": "{{REPEAT word  500}}", "truncate_prompt_tokens": -1}
+= status 200
+
+POST /v2/models/test-model/infer
+{"inputs": [{"name": "query", "shape": [1, 1], "datatype": "BYTES", "data": ["capital of France"]}, {"name": "text_input", "shape": [2, 1], "datatype": "BYTES", "data": ["Paris", "rain"]}]}
+= json outputs.0.name = "score"
+= json outputs.0.datatype = "FP32"
+= json outputs.0.shape = [2, 1]

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kInput = "text_input";
 constexpr std::string_view kOutput = "text_output";
-constexpr std::string_view kQuery = "query";       ///< of an encoder that judges pairs
+constexpr std::string_view kQuery = "query";        ///< of an encoder that judges pairs
 constexpr std::string_view kVectors = "embedding";  ///< outputs of encoders
 constexpr std::string_view kScores = "score";
 constexpr std::string_view kHeadLength = "Inference-Header-Content-Length";

@@ -2,8 +2,8 @@
 /// KServe's Open Inference Protocol v2 over REST, with Triton's extensions: infer (JSON and binary
 /// tensors), generate, generate_stream. A model is a function from text_input to text_output, both
 /// of type BYTES and shape [-1, 1]; all else are parameters, as further inputs or under
-/// "parameters". An encoder's output is `embedding`, FP32 of shape [-1, width], or, with the further
-/// input `query`, `score`, FP32 of shape [-1, 1].
+/// "parameters". An encoder's output is `embedding`, FP32 of shape [-1, width], or, with the
+/// further input `query`, `score`, FP32 of shape [-1, 1].
 #include <cstdint>
 #include <span>
 #include <string>

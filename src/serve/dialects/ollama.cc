@@ -239,8 +239,8 @@ Checked take_logprobs(const json::object& body, bool as_chat, json::object& out)
   if (Checked error = read_flag(body, "logprobs", wanted)) return error;
   int64_t top = 0;
   if (const json::value* value = find_member(body, "top_logprobs")) {
-    const bool fits = value->is_int64() && value->get_int64() >= 0 &&
-                      value->get_int64() <= limits::kTopLogprobs;
+    const bool fits =
+        value->is_int64() && value->get_int64() >= 0 && value->get_int64() <= limits::kTopLogprobs;
     if (!fits) {
       return invalid_param("top_logprobs", "'top_logprobs' must be a whole number from 0 to " +
                                                std::to_string(limits::kTopLogprobs) + ".");

@@ -1,7 +1,7 @@
 #pragma once
-/// Ollama's dialect: POST /api/chat and /api/generate, NDJSON streams; /api/embed; /api/pull. Bodies
-/// are turned into those of the OpenAI endpoints, so parameters and prompts are the same whatever
-/// the dialect.
+/// Ollama's dialect: POST /api/chat and /api/generate, NDJSON streams; /api/embed; /api/pull.
+/// Bodies are turned into those of the OpenAI endpoints, so parameters and prompts are the same
+/// whatever the dialect.
 #include <cstdint>
 #include <optional>
 #include <span>

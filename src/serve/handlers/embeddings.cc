@@ -23,8 +23,8 @@ void embed_for_ollama(Service& service, HttpRequest&& request, const PeerRef& pe
   const std::string name = asked.model;
   service.acquire(
       peer, name,
-      [&service, peer, asked = std::move(asked), body = std::move(body)](
-          const ServedRef& served, const Checked& missing) {
+      [&service, peer, asked = std::move(asked), body = std::move(body)](const ServedRef& served,
+                                                                         const Checked& missing) {
         if (missing) return peer.reply(plain_error_reply(*missing));
         if (asked.keep_alive) service.models().keep(asked.model, *asked.keep_alive);
         if (asked.load_only) return peer.reply({.body = ollama_no_vectors(asked)});
@@ -40,12 +40,12 @@ void embed_for_ollama(Service& service, HttpRequest&& request, const PeerRef& pe
                      plan = std::move(plan)](const ServedModel& model,
                                              std::span<const float> numbers) {
           const int64_t now = env.now_micros();
-          return HttpReply{.body = ollama_vectors(asked, embeddings_wanted(model, plan, numbers),
-                                                  {.tokens = plan.tokens,
-                                                   .width = plan.width,
-                                                   .total_micros = now - asked.began_micros,
-                                                   .load_micros = loaded_micros -
-                                                                  asked.began_micros})};
+          return HttpReply{.body =
+                               ollama_vectors(asked, embeddings_wanted(model, plan, numbers),
+                                              {.tokens = plan.tokens,
+                                               .width = plan.width,
+                                               .total_micros = now - asked.began_micros,
+                                               .load_micros = loaded_micros - asked.began_micros})};
         };
         run_embedding(served, peer, std::move(job));
       });
@@ -70,37 +70,37 @@ void embeddings(Service& service, HttpRequest&& request, const PeerRef& peer) {
 }
 
 void rerank(Service& service, HttpRequest&& request, const PeerRef& peer) {
-  service.with_body(
-      std::move(request), peer, error_reply,
-      [peer, &env = service.env()](const ServedRef& served, json::object& body) {
-        RerankPlan plan;
-        Checked error = gives_numbers(served);
-        if (!error) error = plan_rerank(*served->model, body, plan);
-        if (error) return peer.reply(error_reply(*error));
-        EmbeddingJob job{.request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
-        job.write = [&env, plan = std::move(plan)](const ServedModel& model,
-                                                   std::span<const float> scores) {
-          return HttpReply{.body = rerank_reply(model, plan, scores, env)};
-        };
-        run_embedding(served, peer, std::move(job));
-      });
+  service.with_body(std::move(request), peer, error_reply,
+                    [peer, &env = service.env()](const ServedRef& served, json::object& body) {
+                      RerankPlan plan;
+                      Checked error = gives_numbers(served);
+                      if (!error) error = plan_rerank(*served->model, body, plan);
+                      if (error) return peer.reply(error_reply(*error));
+                      EmbeddingJob job{
+                          .request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
+                      job.write = [&env, plan = std::move(plan)](const ServedModel& model,
+                                                                 std::span<const float> scores) {
+                        return HttpReply{.body = rerank_reply(model, plan, scores, env)};
+                      };
+                      run_embedding(served, peer, std::move(job));
+                    });
 }
 
 void score(Service& service, HttpRequest&& request, const PeerRef& peer) {
-  service.with_body(
-      std::move(request), peer, error_reply,
-      [peer, &env = service.env()](const ServedRef& served, json::object& body) {
-        ScorePlan plan;
-        Checked error = gives_numbers(served);
-        if (!error) error = plan_score(*served->model, body, plan);
-        if (error) return peer.reply(error_reply(*error));
-        EmbeddingJob job{.request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
-        job.write = [&env, plan = std::move(plan)](const ServedModel& model,
-                                                   std::span<const float> scores) {
-          return HttpReply{.body = score_reply(model, plan, scores, env)};
-        };
-        run_embedding(served, peer, std::move(job));
-      });
+  service.with_body(std::move(request), peer, error_reply,
+                    [peer, &env = service.env()](const ServedRef& served, json::object& body) {
+                      ScorePlan plan;
+                      Checked error = gives_numbers(served);
+                      if (!error) error = plan_score(*served->model, body, plan);
+                      if (error) return peer.reply(error_reply(*error));
+                      EmbeddingJob job{
+                          .request = std::move(plan.request), .tokens = plan.tokens, .write = {}};
+                      job.write = [&env, plan = std::move(plan)](const ServedModel& model,
+                                                                 std::span<const float> scores) {
+                        return HttpReply{.body = score_reply(model, plan, scores, env)};
+                      };
+                      run_embedding(served, peer, std::move(job));
+                    });
 }
 
 void ollama_embed(Service& service, HttpRequest&& request, const PeerRef& peer) {

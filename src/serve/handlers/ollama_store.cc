@@ -81,8 +81,9 @@ class PullPeer final : public PeerState {
 ApiError not_allowed() {
   return {.status = 403,
           .code = "store_is_closed",
-          .message = "This server does not let clients change its models; whoever runs it can "
-                     "allow that (hadal serve --allow-pull SIZE)."};
+          .message =
+              "This server does not let clients change its models; whoever runs it can "
+              "allow that (hadal serve --allow-pull SIZE)."};
 }
 
 /// Ends a pull of what is served already.

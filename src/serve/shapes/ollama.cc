@@ -16,13 +16,14 @@ constexpr FieldRow kAnswer[] = {
     {"logprobs", "object[]"},       {"total_duration", "integer"},
     {"eval_count", "integer"},
 };
-constexpr FieldRow kVectors[] = {
-    {"model", "string", kRequired},  {"embeddings", "number[][]", kRequired},
-    {"total_duration", "integer"},   {"load_duration", "integer"},
-    {"prompt_eval_count", "integer"}};
+constexpr FieldRow kVectors[] = {{"model", "string", kRequired},
+                                 {"embeddings", "number[][]", kRequired},
+                                 {"total_duration", "integer"},
+                                 {"load_duration", "integer"},
+                                 {"prompt_eval_count", "integer"}};
 constexpr FieldRow kVector[] = {{"embedding", "number[]", kRequired}};
-constexpr FieldRow kStatus[] = {{"status", "string"},   {"error", "string"},
-                                {"digest", "string"},   {"total", "integer"},
+constexpr FieldRow kStatus[] = {{"status", "string"},     {"error", "string"},
+                                {"digest", "string"},     {"total", "integer"},
                                 {"completed", "integer"}, {"model", "string"}};
 constexpr FieldRow kTensors[] = {
     {"model_name", "string"}, {"model_version", "string"}, {"outputs", "object[]", kRequired}};
@@ -55,16 +56,15 @@ constexpr FieldRow kGenerateFields[] = {
     {"prompt", "string"}, {"suffix", "any"},   {"system", "any"}, {"raw", "boolean"},
     {"images", "any"},    {"template", "any"}, {"context", "any"}};
 
-constexpr FieldRow kEmbedFields[] = {{"model", "string", kRequired}, {"input", "any"},
-                                     {"truncate", "boolean"},        {"dimensions", "any"},
-                                     {"options", "any"},             {"keep_alive", "any"}};
+constexpr FieldRow kEmbedFields[] = {
+    {"model", "string", kRequired}, {"input", "any"},   {"truncate", "boolean"},
+    {"dimensions", "any"},          {"options", "any"}, {"keep_alive", "any"}};
 constexpr FieldRow kEmbeddingsFields[] = {{"model", "string", kRequired},
                                           {"prompt", "string"},
                                           {"options", "any"},
                                           {"keep_alive", "any"}};
-constexpr FieldRow kPullFields[] = {{"model", "string"},   {"name", "any"},
-                                    {"stream", "boolean"}, {"insecure", "any"},
-                                    {"username", "any"},   {"password", "any"}};
+constexpr FieldRow kPullFields[] = {{"model", "string"}, {"name", "any"},     {"stream", "boolean"},
+                                    {"insecure", "any"}, {"username", "any"}, {"password", "any"}};
 constexpr FieldRow kCopyFields[] = {{"source", "string", kRequired},
                                     {"destination", "string", kRequired}};
 constexpr FieldRow kDeleteFields[] = {{"model", "string"}, {"name", "any"}};
@@ -106,12 +106,11 @@ constinit const EndpointShape kOllamaGenerate = {
     .error = "PlainError",
     .refuse = plain_error_reply};
 
-constinit const EndpointShape kOllamaEmbed = {
-    .fields = {kEmbedFields},
-    .reply = "OllamaVectors",
-    .example = R"({"model": "MODEL", "input": "Hello"})",
-    .error = "PlainError",
-    .refuse = plain_error_reply};
+constinit const EndpointShape kOllamaEmbed = {.fields = {kEmbedFields},
+                                              .reply = "OllamaVectors",
+                                              .example = R"({"model": "MODEL", "input": "Hello"})",
+                                              .error = "PlainError",
+                                              .refuse = plain_error_reply};
 constinit const EndpointShape kOllamaEmbeddings = {
     .fields = {kEmbeddingsFields},
     .reply = "OllamaVector",

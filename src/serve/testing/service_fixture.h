@@ -55,6 +55,7 @@ class ServiceTest : public ::testing::Test {
     add(routes, "POST", "/generate", handlers::generate);
     add(routes, "POST", "/v1/embeddings", handlers::embeddings);
     add(routes, "POST", "/v1/rerank", handlers::rerank);
+    add(routes, "POST", "/v1/score", handlers::score);
     add(routes, "POST", "/tokenize", handlers::tokenize);
     add(routes, "POST", "/detokenize", handlers::detokenize);
     add(routes, "GET", "/v1/models", handlers::models);
@@ -63,6 +64,14 @@ class ServiceTest : public ::testing::Test {
     add(routes, "POST", "/api/chat", handlers::ollama_chat);
     add(routes, "POST", "/api/generate", handlers::ollama_generate);
     add(routes, "POST", "/api/show", handlers::ollama_show);
+    add(routes, "POST", "/api/embed", handlers::ollama_embed);
+    add(routes, "POST", "/api/embeddings", handlers::ollama_embeddings);
+    add(routes, "POST", "/api/pull", handlers::ollama_pull);
+    add(routes, "POST", "/api/copy", handlers::ollama_copy);
+    add(routes, "DELETE", "/api/delete", handlers::ollama_delete);
+    add(routes, "POST", "/api/push", handlers::ollama_not_there);
+    add(routes, "GET", "/v2/models/stats", handlers::kserve_all_stats);
+    add(routes, "GET", "/v2/models/{model}", handlers::kserve_model);
     add(routes, "POST", "/v2/models/{model}/infer", handlers::kserve_infer);
     add(routes, "POST", "/v2/models/{model}/generate_stream", handlers::kserve_generate_stream);
     Route socket{.method = "GET", .path = "/stream"};
@@ -91,8 +100,9 @@ class ServiceTest : public ::testing::Test {
     routes.push_back(std::move(route));
   }
 
-  static std::string post_bytes(std::string_view path, std::string_view body) {
-    return "POST " + std::string(path) +
+  static std::string post_bytes(std::string_view path, std::string_view body,
+                                const char* method = "POST") {
+    return std::string(method) + " " + std::string(path) +
            " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " +
            std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
   }
@@ -134,6 +144,26 @@ class ServiceTest : public ::testing::Test {
       at += size + 2;
     }
     return body;
+  }
+
+  /// The objects of an NDJSON stream.
+  std::vector<json::object> lines(std::string_view path, const std::string& sent) {
+    TestClient client(server_->port());
+    client.send(post_bytes(path, sent));
+    const std::string raw = client.read_to_end();
+    EXPECT_NE(raw.find("application/x-ndjson"), std::string::npos) << raw;
+    const std::string text = body_of(raw);
+    std::vector<json::object> out;
+    for (size_t from = 0; from < text.size();) {
+      const size_t end = text.find('\n', from);
+      EXPECT_NE(end, std::string::npos) << text;
+      auto parsed = parse_json(text.substr(from, end - from));
+      EXPECT_TRUE(parsed.ok()) << text;
+      if (!parsed.ok() || end == std::string::npos) break;
+      out.push_back(std::move(parsed.value().get_object()));
+      from = end + 1;
+    }
+    return out;
   }
 
   struct Event {
