@@ -23,6 +23,7 @@ endif()
 
 # Libraries from outside, by room. A room also sees what the rooms below it link.
 set(hadal_libs_base fmt::fmt spdlog::spdlog Boost::json Threads::Threads)
+set(hadal_libs_store sqlite3 xxhash OpenSSL::Crypto)
 set(hadal_libs_model xxhash)
 set(hadal_libs_net Boost::url OpenSSL::SSL OpenSSL::Crypto CURL::libcurl)
 set(hadal_libs_app CLI11::CLI11 yaml-cpp edit zip)

@@ -7,7 +7,7 @@ set -euo pipefail
 group=${1:-build}
 build_packages=(g++ cmake ninja-build ccache mold git python3 python3-pip python3-venv ca-certificates curl
   libssl-dev libcurl4-openssl-dev libspdlog-dev libfmt-dev libcli11-dev libyaml-cpp-dev libzip-dev
-  libedit-dev zlib1g-dev libxxhash-dev libgtest-dev)
+  libedit-dev zlib1g-dev libxxhash-dev libsqlite3-dev libgtest-dev)
 test_packages=(clang clang-format clang-tidy lld libclang-rt-14-dev chromium fonts-wqy-zenhei)
 # The ARM paths are cross-compiled and run under emulation.
 [ "$(uname -m)" = x86_64 ] && test_packages+=(g++-aarch64-linux-gnu qemu-user)
