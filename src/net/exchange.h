@@ -29,6 +29,9 @@ class PeerState {
   /// HTTP: nothing was sent for keep_alive_micros. True: this answer has its own sign of life;
   /// false: an event stream gets a comment.
   virtual bool on_quiet(Exchange& exchange);
+  /// HTTP streams: the client's side has taken all that was written; a good time for more. May end
+  /// the exchange, and with it this object.
+  virtual void on_sent(Exchange& exchange);
   /// WebSocket only: one text message.
   virtual void on_message(Exchange& exchange, std::string text);
   /// WebSocket only: an answer is being made; a server that goes down waits for it.

@@ -657,6 +657,8 @@ void HttpConnection::on_written(const boost::system::error_code& error, size_t b
   }
   sent_ += bytes;
   write_some();
+  const bool all_sent = !writing_ && streaming_ && phase_ == Phase::kAnswering;
+  if (all_sent && state_ != nullptr) state_->on_sent(*this);
 }
 
 void HttpConnection::on_flushed() {

@@ -15,6 +15,10 @@ bool PeerState::on_quiet(Exchange& exchange) {
   return false;
 }
 
+void PeerState::on_sent(Exchange& exchange) {
+  (void)exchange;
+}
+
 void PeerState::on_message(Exchange& exchange, std::string text) {
   (void)exchange;
   (void)text;

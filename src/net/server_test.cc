@@ -426,6 +426,42 @@ TEST_F(ServerTest, UnsentBytesGrowWithASlowReader) {
   }));
 }
 
+/// Writes a piece whenever the last one is taken, then ends.
+class PieceWriter final : public PeerState {
+ public:
+  void on_sent(Exchange& exchange) override {
+    if (left_ == 0) {
+      exchange.finish();
+      return;
+    }
+    EXPECT_EQ(exchange.unsent_bytes(), 0u);
+    exchange.write(std::string(100'000, static_cast<char>('a' + --left_)));
+  }
+
+ private:
+  int left_ = 20;
+};
+
+// Goal: a state that writes only what its client takes gets everything through, in order.
+TEST_F(ServerTest, WritesMoreWhenAllIsSent) {
+  ServerOptions options;
+  options.send_buffer_bytes = 4096;
+  start(options);
+  TestClient client(server_->port(), 4096);
+  client.send("GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n");
+  const PeerRef peer = stream_peer();
+  peer.post([](Exchange& exchange) {
+    exchange.attach(std::make_unique<PieceWriter>());
+    exchange.write("begin ");
+  });
+  const std::string all = client.read_to_end();
+  const std::string body = all.substr(all.find("begin ") + 6);
+  ASSERT_EQ(body.size(), 2'000'000u);
+  for (size_t i = 0; i < body.size(); i += 1000) {
+    ASSERT_EQ(body[i], static_cast<char>('t' - i / 100'000));
+  }
+}
+
 TEST_F(ServerTest, StopEndsIdleConnectionsAndAbandonsStreams) {
   start();
   TestClient idle(server_->port());
