@@ -116,9 +116,12 @@ inline constexpr size_t kSampledTurnBytes = 64 * kMiB;  // kept to be put into l
 inline constexpr size_t kStoredResponses = 4096;        // of the Responses API, in memory
 inline constexpr size_t kStoredResponseBytes = 128 * kMiB;
 inline constexpr int64_t kStoredResponseMicros = 86'400'000'000;  // a day
-inline constexpr int kResponseChain = 1024;      // answers that build on each other
-inline constexpr size_t kResponseMetadata = 16;  // pairs, as OpenAI has it
-inline constexpr int kDraftTokens = 16;          // guesses that one step checks for a row
+inline constexpr size_t kResponseQueueBytes = 64 * kMiB;    // of answers on their way to the disk
+inline constexpr size_t kResponseEventBytes = 8 * kMiB;     // of one answer, kept to be sent again
+inline constexpr size_t kFollowerUnsentBytes = 256 * kKiB;  // of events on their way to one client
+inline constexpr int kResponseChain = 1024;                 // answers that build on each other
+inline constexpr size_t kResponseMetadata = 16;             // pairs, as OpenAI has it
+inline constexpr int kDraftTokens = 16;  // guesses that one step checks for a row
 
 // Pages of keys and values beside the pool.
 inline constexpr int64_t kKvPageTokensMax = 4096;         // of one page

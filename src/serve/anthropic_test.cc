@@ -43,7 +43,8 @@ TEST_F(AnthropicTest, Whole) {
   EXPECT_EQ(reply.body.at("role").get_string(), "assistant");
   EXPECT_EQ(reply.body.at("model").get_string(), "test-model");
   EXPECT_TRUE(reply.body.at("id").get_string().starts_with("msg_"));
-  EXPECT_EQ(to_json(reply.body.at("content")), R"([{"type":"text","text":"Hello"}])");
+  EXPECT_EQ(to_json(reply.body.at("content")),
+            R"([{"type":"text","text":"Hello","citations":null}])");
   EXPECT_EQ(reply.body.at("stop_reason").get_string(), "end_turn");
   EXPECT_TRUE(reply.body.at("stop_sequence").is_null());
   const json::value& usage = reply.body.at("usage");

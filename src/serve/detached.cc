@@ -83,7 +83,11 @@ void DetachedGeneration::settle() {
     generation_.error_bytes(*failure);
   } else if (generation_.done()) {
     settled_ = true;
-    generation_.whole();
+    if (generation_.plan().params.stream) {
+      generation_.end();
+    } else {
+      generation_.whole();
+    }
   }
 }
 

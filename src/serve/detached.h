@@ -1,9 +1,9 @@
 #pragma once
 /// DetachedGeneration: an answer that is made while nobody waits for it. Its writer gets the whole
-/// answer, or the failure, and does with it what it wants.
+/// answer, or its parts if the plan streams, or the failure, and does with it what it wants; the
+/// bytes that it gives are dropped.
 ///
-///   engine thread: sink --> inbox --work--> worker thread: Generation --> ReplyWriter::whole,
-///   error
+///   engine thread: sink --> inbox --work--> worker thread: Generation --> ReplyWriter
 #include <deque>
 #include <functional>
 #include <memory>

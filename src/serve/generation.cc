@@ -266,7 +266,21 @@ std::string Generation::begin() {
   return out;
 }
 
+/// Says where the tokens are that nothing had come of.
+void Generation::place_tokens(Choice& choice, TokenPlace place) const {
+  for (auto entry = choice.logprobs.rbegin();
+       entry != choice.logprobs.rend() && entry->place == TokenPlace::kUnknown; ++entry) {
+    const TokenKind kind = model_.tokenizer->kind(entry->id);
+    const bool mark =
+        kind == TokenKind::kControl || model_.tokenizer->is_end_of_generation(entry->id);
+    entry->place = mark ? TokenPlace::kElsewhere : place;
+  }
+}
+
 void Generation::emit(std::string& out, Choice& choice, OutputPiece piece) {
+  if (!piece.empty()) {
+    place_tokens(choice, piece.content.empty() ? TokenPlace::kElsewhere : TokenPlace::kAnswer);
+  }
   for (const std::string& warning : piece.warnings) {
     log_event(LogLevel::kWarn, "tool_call_is_text", {{"problem", warning}});
   }
@@ -322,7 +336,11 @@ std::string Generation::on_token(int index, const TokenEvent& event) {
   if (plan_.params.logprobs) {
     choice.logprobs.push_back({.id = event.id, .logprob = event.logprob, .top = event.top});
   }
-  emit(out, choice, choice.output->push(event.id));
+  const bool reasoned = choice.output->inside_reasoning();
+  OutputPiece piece = choice.output->push(event.id);
+  const bool just_ended = reasoned && !choice.output->inside_reasoning();
+  if (just_ended && piece.content.empty()) place_tokens(choice, TokenPlace::kElsewhere);
+  emit(out, choice, std::move(piece));
   if (choice.output->stopped()) {
     backend_.cancel(choice.request);
     choice.timing.prefill_micros = choice.first_micros - start_micros_;

@@ -16,9 +16,17 @@
 
 namespace hadal {
 
+/// What the text of a token became a part of.
+enum class TokenPlace : uint8_t {
+  kUnknown,  ///< nothing has come of it yet
+  kAnswer,
+  kElsewhere  ///< reasoning, calls, marks around them, the end
+};
+
 /// One sampled token as logprobs want it.
 struct TokenLogEntry {
   TokenId id = kNoToken;
+  TokenPlace place = TokenPlace::kUnknown;
   float logprob = 0;  ///< NaN: none, for the first token of a prompt
   std::vector<TokenLogprob> top = {};
 };
@@ -121,6 +129,7 @@ class Generation {
  private:
   GenerateRequest request_for(const Choice& choice) const;
   void emit(std::string& out, Choice& choice, OutputPiece piece);
+  void place_tokens(Choice& choice, TokenPlace place) const;
   void end_choice(std::string& out, Choice& choice, std::string reason);
   void keep_best();
   int64_t now() const { return plan_.env == nullptr ? 0 : plan_.env->now_micros(); }

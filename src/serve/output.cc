@@ -39,7 +39,7 @@ OutputPiece ChoiceOutput::route(std::string text) {
 OutputPiece ChoiceOutput::push(TokenId id) {
   if (records_) record(id);
   OutputPiece piece = route(detokenizer_.push(id));
-  if (!piece.reasoning.empty() || (parser_ && parser_->inside_reasoning())) ++reasoning_tokens_;
+  if (!piece.reasoning.empty() || inside_reasoning()) ++reasoning_tokens_;
   if (records_) {
     note(piece);
     in_reasoning_ = in_reasoning_ && parser_->inside_reasoning();

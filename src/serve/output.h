@@ -44,6 +44,7 @@ class ChoiceOutput {
   const std::string& matched_stop() const { return filter_.matched(); }
   /// Calls of tools in the answer so far.
   bool has_calls() const { return parser_ && parser_->calls() > 0; }
+  bool inside_reasoning() const { return parser_ && parser_->inside_reasoning(); }
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
   /// The turn with its calls and the bytes it was sampled as, once finished. Empty when it has no
   /// calls, or when its bytes would not stand in a later prompt as they stood here.

@@ -1,16 +1,29 @@
 #include "serve/response_store.h"
 
 #include "base/limits.h"
+#include "serve/response_archive.h"
 
 namespace hadal {
 namespace {
 
 /// A chain is counted in full for each of its answers, so the sum is never below what is held.
 size_t bytes_of(const std::string& owner, const StoredResponse& response) {
-  return 512 + owner.size() + response.body.size() + (response.turn ? response.turn->bytes : 0);
+  return 512 + owner.size() + response.body.size() + (response.turn ? response.turn->bytes : 0) +
+         (response.events ? response.events->bytes() : 0);
 }
 
 }  // namespace
+
+size_t stored_turn_bytes(size_t input_bytes, size_t body_bytes, const ResponseTurnRef& previous) {
+  return 4 * (input_bytes + body_bytes) + (previous ? previous->bytes : 0);
+}
+
+ResponseStore::ResponseStore() = default;
+ResponseStore::~ResponseStore() = default;
+
+void ResponseStore::keep_in(std::unique_ptr<ResponseArchive> archive) {
+  archive_ = std::move(archive);
+}
 
 bool ResponseStore::put(const std::string& owner, const std::string& id, StoredResponse response,
                         int64_t now) {
@@ -23,7 +36,7 @@ void ResponseStore::update(const std::string& owner, const std::string& id, Stor
   const MutexLock lock(mutex_);
   const auto found = by_key_.find({owner, id});
   if (found == by_key_.end()) return;
-  if (response.status == "in_progress") response.cancel = found->second->response.cancel;
+  if (response.unfinished()) response.cancel = found->second->response.cancel;
   put_in({owner, id}, std::move(response), now);
 }
 
@@ -34,6 +47,7 @@ bool ResponseStore::put_in(Key key, StoredResponse response, int64_t now) {
   entry.response = std::move(response);
   if (entry.bytes > limits::kStoredResponseBytes / 4) return false;
   bytes_ += entry.bytes;
+  if (archive_) archive_->put(entry.key.first, entry.key.second, entry.response);
   entries_.push_back(std::move(entry));
   by_key_.emplace(entries_.back().key, std::prev(entries_.end()));
   prune(now);
@@ -42,19 +56,25 @@ bool ResponseStore::put_in(Key key, StoredResponse response, int64_t now) {
 
 std::optional<StoredResponse> ResponseStore::find(const std::string& owner, const std::string& id,
                                                   int64_t now) {
-  const MutexLock lock(mutex_);
-  prune(now);
-  const auto found = by_key_.find({owner, id});
-  if (found == by_key_.end()) return std::nullopt;
-  return found->second->response;
+  {
+    const MutexLock lock(mutex_);
+    prune(now);
+    const auto found = by_key_.find({owner, id});
+    if (found != by_key_.end()) return found->second->response;
+  }
+  return archive_ ? archive_->find(owner, id) : std::nullopt;
 }
 
 bool ResponseStore::erase(const std::string& owner, const std::string& id) {
-  const MutexLock lock(mutex_);
-  const auto found = by_key_.find({owner, id});
-  if (found == by_key_.end()) return false;
-  drop(found->second);
-  return true;
+  bool there = false;
+  {
+    const MutexLock lock(mutex_);
+    const auto found = by_key_.find({owner, id});
+    there = found != by_key_.end();
+    if (there) drop(found->second);
+  }
+  const bool archived = archive_ && archive_->erase(owner, id);
+  return there || archived;
 }
 
 void ResponseStore::drop(std::list<Entry>::iterator entry) {

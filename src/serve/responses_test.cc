@@ -2,10 +2,8 @@
 // answers that can be fetched, built on, cancelled and forgotten by their owner only.
 #include "serve/dialects/responses.h"
 
-#include <thread>
-
 #include "base/limits.h"
-#include "serve/testing/service_fixture.h"
+#include "serve/testing/responses_fixture.h"
 
 namespace hadal {
 namespace {
@@ -22,36 +20,6 @@ const std::string kTools =
     R"({"type":"custom","name":"patch","description":"p","format":{"type":"grammar",)"
     R"("syntax":"lark","definition":"start: /.+/"}},{"type":"web_search"},)"
     R"({"type":"namespace","name":"n","tools":[]}])";
-
-class ResponsesTest : public ServiceTest {
- protected:
-  static json::value parsed(const std::string& text) {
-    auto value = parse_json(text);
-    EXPECT_TRUE(value.ok()) << text;
-    return value.ok() ? std::move(value).value() : json::value();
-  }
-  static std::string id_of(const Reply& reply) {
-    return std::string(reply.body.at("id").get_string());
-  }
-  static std::string status_of(const Reply& reply) {
-    return std::string(reply.body.at("status").get_string());
-  }
-  static std::string text_of(const Reply& reply) {
-    for (const json::value& item : reply.body.at("output").get_array()) {
-      if (item.at("type").get_string() != "message") continue;
-      return std::string(item.at("content").get_array()[0].at("text").get_string());
-    }
-    return "";
-  }
-  Reply wait_for_end(const std::string& id) {
-    for (;;) {
-      Reply reply = get("/v1/responses/" + id);
-      const std::string status = reply.status == 200 ? status_of(reply) : "";
-      if (status != "queued" && status != "in_progress") return reply;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  }
-};
 
 // Goal: a whole answer has every member that the SDKs' types ask for.
 TEST_F(ResponsesTest, Whole) {
@@ -406,10 +374,11 @@ TEST_F(ResponsesTest, Mistakes) {
       {R"({"input":"a","max_output_tokens":0})", "max_output_tokens"},
       {R"({"input":"a","temperature":"hot"})", "temperature"},
       {R"({"input":"a","top_p":2})", "top_p"},
+      {R"({"input":"a","top_logprobs":21})", "top_logprobs"},
+      {R"({"input":"a","top_logprobs":"many"})", "top_logprobs"},
       {R"({"input":"a","stream":"yes"})", "stream"},
       {R"({"input":"a","store":7})", "store"},
       {R"({"input":"a","background":7})", "background"},
-      {R"({"input":"a","background":true,"stream":true})", "background"},
       {R"({"input":"a","background":true,"store":false})", "background"},
       {R"({"input":"a","metadata":[]})", "metadata"},
       {R"({"input":"a","include":"all"})", "include"},

@@ -22,7 +22,7 @@ class AnthropicWriter final : public ReplyWriter {
       block_delta(out, "thinking_delta", "thinking", piece.reasoning);
     }
     if (!piece.content.empty()) {
-      enter(out, Block::kText, R"({"type":"text","text":""})");
+      enter(out, Block::kText, R"({"type":"text","text":"","citations":null})");
       block_delta(out, "text_delta", "text", piece.content);
     }
     for (const OutputEvent& event : piece.calls) {
@@ -75,7 +75,7 @@ class AnthropicWriter final : public ReplyWriter {
           ",\"signature\":" + quoted(signature_.text()) + "}");
     }
     if (!choice.content.empty()) {
-      add("{\"type\":\"text\",\"text\":" + quoted(choice.content) + "}");
+      add("{\"type\":\"text\",\"text\":" + quoted(choice.content) + ",\"citations\":null}");
     }
     for (const ToolCall& call : choice.tool_calls) add(tool_use(call));
     std::string out =
@@ -97,21 +97,24 @@ class AnthropicWriter final : public ReplyWriter {
     // Arguments are JSON of an object by contract; what is not must not break the message.
     const auto input = parse_json(call.arguments);
     return "{\"type\":\"tool_use\",\"id\":" + quoted(call.id) + ",\"name\":" + quoted(call.name) +
-           ",\"input\":" + (input.ok() ? to_json(input.value()) : "{}") + "}";
+           ",\"caller\":{\"type\":\"direct\"},\"input\":" +
+           (input.ok() ? to_json(input.value()) : "{}") + "}";
   }
 
   static void append_anthropic_usage(std::string& out, const Usage& usage) {
     out += "{\"input_tokens\":" + std::to_string(usage.prompt_tokens - usage.cached_tokens);
-    out += ",\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":" +
-           std::to_string(usage.cached_tokens);
+    out +=
+        ",\"cache_creation\":null,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":" +
+        std::to_string(usage.cached_tokens);
     out += ",\"output_tokens\":" + std::to_string(usage.completion_tokens);
     out += ",\"output_tokens_details\":{\"thinking_tokens\":" +
-           std::to_string(usage.reasoning_tokens) + "},\"service_tier\":\"standard\"}";
+           std::to_string(usage.reasoning_tokens) +
+           "},\"service_tier\":\"standard\",\"inference_geo\":null,\"server_tool_use\":null}";
   }
 
   std::string message_head() const {
     return "{\"id\":" + quoted(head_.id) + R"(,"type":"message","role":"assistant","model":)" +
-           quoted(head_.model);
+           quoted(head_.model) + R"(,"stop_details":null,"container":null)";
   }
 
   /// "stop_reason":...,"stop_sequence":...

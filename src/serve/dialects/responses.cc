@@ -19,6 +19,12 @@ constexpr ParamRow kParams[] = {
      [](RequestParams& p, const ParamValue& v) {
        p.sampling.top_p = std::max(float(v.number), 1e-6f);
      }},
+    {"presence_penalty", ParamKind::kNumber, -2, 2,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.presence_penalty = float(v.number); }},
+    {"frequency_penalty", ParamKind::kNumber, -2, 2,
+     [](RequestParams& p, const ParamValue& v) { p.sampling.frequency_penalty = float(v.number); }},
+    {"top_logprobs", ParamKind::kInteger, 0, limits::kTopLogprobs,
+     [](RequestParams& p, const ParamValue& v) { p.top_logprobs = v.integer; }},
     {"stream", ParamKind::kBoolean, 0, 1,
      [](RequestParams& p, const ParamValue& v) { p.stream = v.boolean; }},
 };
@@ -43,6 +49,29 @@ json::object echo_defaults() {
           {"user", nullptr}};
 }
 
+/// Open Responses' schemas want every member of what is repeated.
+void complete_echo(json::object& response) {
+  const auto complete = [](json::value* value, const json::object& defaults) {
+    if (value == nullptr || !value->is_object()) return;
+    for (const auto& member : defaults) {
+      if (!value->get_object().contains(member.key())) {
+        value->get_object()[member.key()] = member.value();
+      }
+    }
+  };
+  const json::object defaults = echo_defaults();
+  for (const char* name : {"reasoning", "text"}) {
+    complete(response.if_contains(name), find_member(defaults, name)->get_object());
+  }
+  json::value* tools = response.if_contains("tools");
+  if (tools == nullptr || !tools->is_array()) return;
+  for (json::value& tool : tools->get_array()) {
+    const json::value* type = tool.is_object() ? find_member(tool.get_object(), "type") : nullptr;
+    if (type == nullptr || *type != json::value("function")) continue;
+    complete(&tool, {{"description", nullptr}, {"parameters", nullptr}, {"strict", nullptr}});
+  }
+}
+
 json::object response_object(const json::object& body, const ResponsesRequest& request,
                              const RequestParams& params, const ReplyHead& head) {
   json::object out{{"id", head.id},
@@ -55,6 +84,8 @@ json::object response_object(const json::object& body, const ResponsesRequest& r
                    {"incomplete_details", nullptr},
                    {"model", head.model},
                    {"output", json::array{}},
+                   {"presence_penalty", double{params.sampling.presence_penalty}},
+                   {"frequency_penalty", double{params.sampling.frequency_penalty}},
                    {"store", request.store},
                    {"temperature", double{params.sampling.temperature}},
                    {"top_p", double{params.sampling.top_p}},
@@ -63,6 +94,7 @@ json::object response_object(const json::object& body, const ResponsesRequest& r
     const json::value* given = find_member(body, member.key());
     out[member.key()] = given != nullptr ? *given : std::move(member.value());
   }
+  complete_echo(out);
   return out;
 }
 
@@ -83,7 +115,22 @@ Checked read_request(const ServedModel& model, const json::object& body, const s
   if (Checked error = read_structured_params(body, model.tokenizer->size(), params)) return error;
   shelf.owner = response_owner(shelf.owner, params.cache_salt);
   if (Checked error = read_responses(body, id, shelf, request)) return error;
+  params.logprobs = request.logprobs;
+  settle_params(params);
   return read_text_format(body, params.format);
+}
+
+/// What is on the shelf before the answer begins.
+StoredResponse queued_response(const json::object& response, const std::string& id,
+                               const ResponsesRequest& request, const EventLogRef& events) {
+  StoredResponse queued{.body = to_json(response), .status = "queued", .background = true};
+  auto turn = std::make_shared<ResponseTurn>();  // see ResponseTurnRef; tidy: allow
+  turn->id = id;
+  turn->input = request.input;
+  turn->previous = request.previous;
+  queued.turn = std::move(turn);
+  queued.events = events;
+  return queued;
 }
 
 }  // namespace
@@ -104,12 +151,6 @@ Checked plan_responses(const ServedModel& model, const json::object& body, Respo
   ResponsesRequest request;
   RequestParams& params = out.plan.params;
   if (Checked error = read_request(model, body, head.id, shelf, params, request)) return error;
-  if (request.background && params.stream) {
-    ApiError error = invalid_param(
-        "background", "'background' and 'stream' do not go together here; fetch the response.");
-    error.code = "unsupported";
-    return error;
-  }
   if (request.background && !request.store) {
     return invalid_param("background", "'background' needs 'store'.");
   }
@@ -125,15 +166,17 @@ Checked plan_responses(const ServedModel& model, const json::object& body, Respo
   out.id = head.id;
   out.background = request.background;
   json::object response = response_object(body, request, params, head);
+  EventLogRef events;
   if (request.background) {
-    auto turn = std::make_shared<ResponseTurn>();  // see ResponseTurnRef; tidy: allow
-    turn->input = request.input;
-    out.queued = {.body = to_json(response), .status = "queued", .background = true};
-    out.queued.turn = std::move(turn);
+    if (params.stream) events = std::make_shared<EventLog>();  // see EventLogRef; tidy: allow
+    out.queued = queued_response(response, head.id, request, events);
   }
   out.shelf = shelf;
-  out.plan.writer = make_responses_writer(
-      {.response = std::move(response), .request = std::move(request), .shelf = std::move(shelf)});
+  out.plan.writer = make_responses_writer({.response = std::move(response),
+                                           .request = std::move(request),
+                                           .shelf = std::move(shelf),
+                                           .tokenizer = model.tokenizer,
+                                           .events = std::move(events)});
   return std::nullopt;
 }
 

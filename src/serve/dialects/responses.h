@@ -32,6 +32,7 @@ struct ResponsesRequest {
   bool store = true;
   bool background = false;
   bool encrypted_reasoning = false;  ///< reasoning comes as something to send back, too
+  bool logprobs = false;             ///< of the tokens of the answer's text
 };
 
 /// Reads all that is not a number. `id` is the new answer's, "resp_...".
@@ -56,11 +57,13 @@ struct ResponsesHead {
   json::object response = {};  ///< the object with all that the request fixes; status in_progress
   ResponsesRequest request = {};  ///< without its conversation
   ResponseShelf shelf = {};
+  const Tokenizer* tokenizer = nullptr;  ///< for logprobs
+  EventLogRef events = {};               ///< streamed in the background: where events go
 };
 
 /// The answer's object; or its events, each with a sequence_number; nothing after the last. Of one
 /// choice. What the request wants stored is put on the shelf when it is complete; in the background
-/// (`whole` and `error` without a stream) it is updated there.
+/// it is updated there. Events of the background go to their log, the first of them at once.
 std::unique_ptr<ReplyWriter> make_responses_writer(ResponsesHead head);
 
 /// Whose answers these are: the caller's credential and what keeps its cached prefixes apart.

@@ -226,7 +226,7 @@ Checked read_previous(const json::object& body, const ResponseShelf& shelf, Resp
                     .message = "Previous response with id '" + id.substr(0, 100) + "' not found.",
                     .param = "previous_response_id"};
   }
-  if (found->status == "queued" || found->status == "in_progress") {
+  if (found->unfinished()) {
     return invalid_param("previous_response_id", "The previous response is not complete yet.");
   }
   if (found->turn->length >= limits::kResponseChain) {
@@ -414,6 +414,7 @@ Checked read_switches(const json::object& body, ResponsesRequest& out) {
   for (const json::value& entry : include->get_array()) {
     if (!entry.is_string()) return invalid_param("include", "'include' must hold strings only.");
     if (entry.get_string() == "reasoning.encrypted_content") out.encrypted_reasoning = true;
+    if (entry.get_string() == "message.output_text.logprobs") out.logprobs = true;
   }
   return std::nullopt;
 }

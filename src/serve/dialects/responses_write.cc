@@ -1,4 +1,6 @@
 // Objects and events of the Responses API.
+#include <span>
+
 #include "serve/dialects/common.h"
 #include "serve/dialects/responses.h"
 #include "serve/params.h"
@@ -29,25 +31,37 @@ class ResponsesWriter final : public ReplyWriter {
       : response_(std::move(head.response)),
         request_(std::move(head.request)),
         shelf_(std::move(head.shelf)),
-        id_(response_["id"].get_string()) {}
+        tokenizer_(head.tokenizer),
+        events_(std::move(head.events)),
+        id_(response_["id"].get_string()) {
+    if (!events_) return;
+    std::string nowhere;  // events of the background go to their log
+    event(nowhere, "response.created", {{"response", response_}});
+    event(nowhere, "response.queued", {{"response", response_}});
+  }
+  ~ResponsesWriter() override {
+    if (events_) events_->close();
+  }
 
   void begin(std::string& out, const std::vector<Choice>&) override {
     if (request_.background) {
       keep("in_progress");
+      if (events_) event(out, "response.in_progress", {{"response", response_}});
       return;
     }
     event(out, "response.created", {{"response", response_}});
     event(out, "response.in_progress", {{"response", response_}});
   }
 
-  void delta(std::string& out, Choice&, const OutputPiece& piece) override {
+  void delta(std::string& out, Choice& choice, const OutputPiece& piece) override {
     if (!piece.reasoning.empty()) add_text(out, Open::kReasoning, piece.reasoning);
-    if (!piece.content.empty()) add_text(out, Open::kMessage, piece.content);
+    if (!piece.content.empty()) add_text(out, Open::kMessage, piece.content, choice.logprobs);
     for (const OutputEvent& call : piece.calls) call_event(out, call);
+    choice.logprobs.clear();
   }
 
   void choice_end(std::string& out, Choice& choice) override {
-    close(out, choice.finish_reason == "length" ? "incomplete" : "completed");
+    close(out, item_status(choice));
     if (output_.empty()) {
       open(out, Open::kMessage);
       close(out, "completed");
@@ -60,6 +74,7 @@ class ResponsesWriter final : public ReplyWriter {
     keep(std::string(response_["status"].get_string()));
     event(out, "response." + std::string(response_["status"].get_string()),
           {{"response", response_}});
+    if (events_) events_->close();
   }
 
   void error(std::string& out, const ApiError& error) override {
@@ -68,13 +83,16 @@ class ResponsesWriter final : public ReplyWriter {
     response_["output"] = output_;
     keep("failed");
     event(out, "response.failed", {{"response", response_}});
+    if (events_) events_->close();
   }
 
   std::string whole(const std::vector<Choice>& choices, const Usage& usage) override {
     const Choice& choice = choices.front();
     std::string nowhere;
     if (!choice.reasoning.empty()) add_text(nowhere, Open::kReasoning, choice.reasoning);
-    if (!choice.content.empty()) add_text(nowhere, Open::kMessage, choice.content);
+    if (!choice.content.empty()) {
+      add_text(nowhere, Open::kMessage, choice.content, choice.logprobs);
+    }
     for (size_t i = 0; i < choice.tool_calls.size(); ++i) {
       const ToolCall& call = choice.tool_calls[i];
       begin_call(nowhere, call.id, call.name);
@@ -82,7 +100,7 @@ class ResponsesWriter final : public ReplyWriter {
       end_call(nowhere);
     }
     finish_reason_ = choice.finish_reason;
-    close(nowhere, finish_reason_ == "length" ? "incomplete" : "completed");
+    close(nowhere, item_status(choice));
     if (output_.empty()) {
       open(nowhere, Open::kMessage);
       close(nowhere, "completed");
@@ -98,11 +116,22 @@ class ResponsesWriter final : public ReplyWriter {
   void event(std::string& out, std::string_view type, json::object data) {
     json::object all{{"type", type}, {"sequence_number", sequence_++}};
     for (auto& member : data) all[member.key()] = std::move(member.value());
-    out += "event: ";
-    out += type;
-    out += "\ndata: ";
-    out += to_json(all);
-    out += "\n\n";
+    std::string frame = "event: ";
+    frame += type;
+    frame += "\ndata: ";
+    frame += to_json(all);
+    frame += "\n\n";
+    if (events_) {
+      events_->append(std::move(frame));
+    } else {
+      out += frame;
+    }
+  }
+
+  /// Of the item that the answer ended in.
+  static std::string_view item_status(const Choice& choice) {
+    const bool cut = choice.finish_reason == "length" || choice.finish_reason == "cancelled";
+    return cut ? "incomplete" : "completed";
   }
 
   /// An event about the open item.
@@ -120,6 +149,7 @@ class ResponsesWriter final : public ReplyWriter {
     open_ = kind;
     item_ = std::move(item);
     text_.clear();
+    logprobs_.clear();
     event(out, "response.output_item.added", {{"output_index", output_.size()}, {"item", item_}});
   }
 
@@ -149,11 +179,32 @@ class ResponsesWriter final : public ReplyWriter {
     return open_ == Open::kReasoning ? "reasoning_text" : "output_text";
   }
 
-  void add_text(std::string& out, Open kind, std::string_view text) {
+  /// Those of `entries` that the answer's text is made of; none unless they are asked for.
+  json::array text_logprobs(std::span<const TokenLogEntry> entries) const {
+    std::vector<TokenLogEntry> shown;
+    if (request_.logprobs) {
+      for (const TokenLogEntry& entry : entries) {
+        if (entry.place == TokenPlace::kAnswer) shown.push_back(entry);
+      }
+    }
+    if (shown.empty()) return {};
+    std::string text;
+    append_token_logprobs(text, *tokenizer_, shown);
+    auto parsed = parse_json(text);
+    CHECK(parsed.ok() && parsed.value().is_array());
+    return std::move(parsed.value().get_array());
+  }
+
+  void add_text(std::string& out, Open kind, std::string_view text,
+                std::span<const TokenLogEntry> entries = {}) {
     open(out, kind);
     text_ += text;
     json::object data{{"content_index", 0}, {"delta", text}};
-    if (kind == Open::kMessage) data["logprobs"] = json::array{};
+    if (kind == Open::kMessage) {
+      json::array logprobs = text_logprobs(entries);
+      logprobs_.insert(logprobs_.end(), logprobs.begin(), logprobs.end());
+      data["logprobs"] = std::move(logprobs);
+    }
     item_event(out, "response." + std::string(part_type()) + ".delta", std::move(data));
   }
 
@@ -161,9 +212,10 @@ class ResponsesWriter final : public ReplyWriter {
     if (open_ == Open::kNothing) return;
     if (open_ == Open::kReasoning || open_ == Open::kMessage) {
       json::object done{{"content_index", 0}, {"text", text_}};
-      if (open_ == Open::kMessage) done["logprobs"] = json::array{};
+      if (open_ == Open::kMessage) done["logprobs"] = logprobs_;
       item_event(out, "response." + std::string(part_type()) + ".done", std::move(done));
       json::object part = text_part(part_type(), text_);
+      if (open_ == Open::kMessage) part["logprobs"] = logprobs_;
       item_event(out, "response.content_part.done", {{"content_index", 0}, {"part", part}});
       item_["content"] = json::array{std::move(part)};
       if (open_ == Open::kReasoning && request_.encrypted_reasoning) {
@@ -245,14 +297,15 @@ class ResponsesWriter final : public ReplyWriter {
     StoredResponse stored{.status = status, .background = request_.background};
     response_["status"] = status;
     stored.body = to_json(response_);
+    stored.events = events_;
     auto turn = std::make_shared<ResponseTurn>();  // see ResponseTurnRef; tidy: allow
+    turn->id = id_;
     turn->input = request_.input;
     turn->output = output_;
     turn->previous = request_.previous;
     turn->length = request_.previous ? request_.previous->length + 1 : 1;
-    // Values in memory take some times what their text takes.
-    turn->bytes = 4 * (to_json(turn->input).size() + stored.body.size()) +
-                  (request_.previous ? request_.previous->bytes : 0);
+    turn->bytes =
+        stored_turn_bytes(to_json(turn->input).size(), stored.body.size(), request_.previous);
     stored.turn = std::move(turn);
     const int64_t now = shelf_.env->now_micros();
     if (request_.background) {
@@ -265,12 +318,15 @@ class ResponsesWriter final : public ReplyWriter {
   json::object response_;
   ResponsesRequest request_;
   ResponseShelf shelf_;
+  const Tokenizer* tokenizer_;
+  EventLogRef events_;  ///< null: events go where they are asked for
   std::string id_;
   int64_t sequence_ = 0;
   json::array output_;
   Open open_ = Open::kNothing;
   json::object item_;  ///< the open one
   std::string text_;   ///< of the open item: what came so far
+  json::array logprobs_ = {};
   bool custom_ = false;
   std::string finish_reason_;
 };

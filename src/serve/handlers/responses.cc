@@ -4,7 +4,9 @@
 #include "base/limits.h"
 #include "base/parse.h"
 #include "serve/detached.h"
+#include "serve/event_log.h"
 #include "serve/handlers.h"
+#include "serve/manners.h"
 #include "serve/structure.h"
 
 namespace hadal::handlers {
@@ -77,6 +79,7 @@ std::string items_page(const json::array& items, std::string_view after, size_t 
 
 void start_background(const PeerRef& peer, const ServedRef& served, PlannedResponse planned) {
   const std::string body = planned.queued.body;
+  const EventLogRef events = planned.queued.events;
   ResponseStore& store = *planned.shelf.store;
   bool kept = false;
   Checked error = DetachedGeneration::start(
@@ -89,7 +92,37 @@ void start_background(const PeerRef& peer, const ServedRef& served, PlannedRespo
     planned.queued.cancel();
     error = invalid_param("input", "The request is too large to be stored.");
   }
-  peer.reply(error ? error_reply(*error) : HttpReply{.body = body});
+  if (error) {
+    peer.reply(error_reply(*error));
+  } else if (events) {
+    follow_events(peer, events, 0, rate_headers(served->backend->stats()));
+  } else {
+    peer.reply({.body = body});
+  }
+}
+
+/// The events of a stored answer again, behind the one that the query names.
+void stream_again(const HttpRequest& request, const PeerRef& peer, const StoredResponse& found) {
+  if (!found.events) {
+    peer.reply(error_reply(
+        invalid_param("stream",
+                      "Only a response made with 'background' and 'stream' is streamed again, and "
+                      "only by the server that made it; fetch it whole.")));
+    return;
+  }
+  const std::string after = query_value(request.query, "starting_after");
+  const auto number = after.empty() ? -1 : parse_int<int64_t>(after);
+  const int64_t first = found.events->first();
+  if (!number || *number < (after.empty() ? -1 : 0) || *number == INT64_MAX) {
+    peer.reply(error_reply(
+        invalid_param("starting_after", "'starting_after' must be the number of an event.")));
+  } else if (*number + 1 < first) {
+    peer.reply(error_reply(invalid_param(
+        "starting_after",
+        "Events before " + std::to_string(first) + " are not kept any more; fetch it whole.")));
+  } else {
+    follow_events(peer, found.events, *number + 1, {});
+  }
 }
 
 }  // namespace
@@ -132,8 +165,7 @@ void response(Service& service, HttpRequest&& request, const PeerRef& peer) {
   if (!found) {
     peer.reply(error_reply(not_found(request.path_tail)));
   } else if (query_value(request.query, "stream") == "true") {
-    peer.reply(error_reply(
-        invalid_param("stream", "A stored response is not streamed again; fetch it whole.")));
+    stream_again(request, peer, *found);
   } else {
     peer.reply({.body = found->body});
   }

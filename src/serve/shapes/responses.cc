@@ -56,7 +56,6 @@ constexpr FieldRow kFields[] = {
     {"max_tool_calls", "any"},
     {"prompt_cache_key", "any"},
     {"safety_identifier", "any"},
-    {"top_logprobs", "any"},
     {"truncation", "any"},
     {"user", "any"},
 };

@@ -196,6 +196,11 @@ class ServiceTest : public ::testing::Test {
     for (Event& event : named_events_of(raw)) events.push_back(std::move(event.data));
     return events;
   }
+  std::vector<Event> named_stream_again(const std::string& path) {
+    TestClient client(server_->port());
+    client.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    return named_events_of(client.read_to_end());
+  }
   std::vector<Event> named_stream(std::string_view path, std::string_view body) {
     TestClient client(server_->port());
     client.send(post_bytes(path, body));
