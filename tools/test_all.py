@@ -250,6 +250,7 @@ def step_clients(report):
     run_counted([python, "tests/clients/coding_agents.py"], report, "coding agents", timeout=900)
     run_counted([python, "tests/clients/with_server.py", "node", "tests/e2e/chat.mjs"], report, "browser")
     run_optional(report, "schemathesis", "requirements-fuzz.txt", "tests/clients/openapi_fuzz.py")
+    run_optional(report, "llm-comply", "requirements-judge.txt", "tests/clients/llm_comply_judge.py")
     run_optional(report, "LangChain, LlamaIndex, LiteLLM", "requirements-frameworks.txt", "tests/clients/frameworks_python.py")
     run_optional(report, "lm-eval", "requirements-eval.txt", "tests/clients/lm_eval_harness.py")
 

@@ -40,6 +40,7 @@ struct Settings {
 
   std::filesystem::path packed_directory() const { return home / "packed"; }
   std::filesystem::path kv_directory() const { return home / "kv"; }
+  std::filesystem::path responses_directory() const { return home / "responses"; }
 };
 
 /// A subcommand: fills `command`, and sets `run` to what it does; the value is the exit code.

@@ -25,7 +25,9 @@
 #include "base/parse.h"
 #include "net/access.h"
 #include "net/server.h"
+#include "serve/response_archive.h"
 #include "serve/service.h"
+#include "store/answer_records.h"
 
 namespace hadal {
 namespace {
@@ -199,6 +201,32 @@ std::vector<std::filesystem::path> files_of(const ServeOptions& options, const S
   return files;
 }
 
+/// Where stored answers outlive the program; null: nowhere. A disk that cannot be used is told of
+/// and done without.
+std::unique_ptr<ResponseArchive> open_archive(const ServeOptions& options,
+                                              const Settings& settings) {
+  const uint64_t bytes = parse_bytes(options.responses_disk).value_or(0);
+  if (bytes == 0) return nullptr;
+  constexpr int64_t kDayMicros = 86'400'000'000;
+  Env& env = Env::real();
+  auto records = AnswerRecords::open(
+      {.directory = options.responses_dir.empty() ? settings.responses_directory()
+                                                  : std::filesystem::path(options.responses_dir),
+       .bytes_max = bytes,
+       .age_micros_max = options.responses_days * kDayMicros},
+      env.unix_micros());
+  if (!records.ok()) {
+    log_event(LogLevel::kWarn, "responses_in_memory_only", {{"reason", records.error().text()}});
+    return nullptr;
+  }
+  log_event(LogLevel::kInfo, "responses_on_disk",
+            {{"file", records.value()->file().string()},
+             {"answers", records.value()->count()},
+             {"bytes", records.value()->bytes()},
+             {"days", options.responses_days}});
+  return std::make_unique<ResponseArchive>(std::move(records).value(), env);
+}
+
 /// The hub's models go before the server does, whose clients they still hear of it.
 struct EndOfModels {
   ModelHub& hub;
@@ -233,6 +261,7 @@ Result<int> serve(const ServeOptions& options, const Settings& settings) {
     store.emplace(settings, hub, ClientStore::Limits{*bytes, files_of(options, settings)});
     service.set_store(*store);
   }
+  service.responses().keep_in(open_archive(options, settings));
   TRY(auto server, Server::start(server_options(options), Router(make_routes(service, pack))));
   const EndOfModels end{hub, store, *server};
   TRY_STATUS(hub.preload());

@@ -16,6 +16,7 @@ namespace {
 constexpr int kStepTokensMax = 16'384;
 constexpr int64_t kQueueSecondsMax = limits::kQueueMicros / 1'000'000;
 constexpr int64_t kLatencyMillisMax = 60'000;
+constexpr int64_t kResponseDaysMax = 36'500;
 constexpr int64_t kSecondsMax = 100LL * 365 * 86400;
 
 /// One key of the file, its flag, and how its value is read. False: not of the right kind.
@@ -157,6 +158,16 @@ constexpr ConfigKey<ServeOptions> kServerKeys[] = {
      [](ServeOptions& o, const YAML::Node& n) {
        return read_text(n, o.model_memory) && parse_bytes(o.model_memory).has_value();
      }},
+    {"responses-disk",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_text(n, o.responses_disk) && parse_bytes(o.responses_disk).has_value();
+     }},
+    {"responses-days",
+     [](ServeOptions& o, const YAML::Node& n) {
+       return read_integer<int64_t>(n, 1, kResponseDaysMax, o.responses_days);
+     }},
+    {"responses-dir",
+     [](ServeOptions& o, const YAML::Node& n) { return read_text(n, o.responses_dir); }},
     {"load-wait",
      [](ServeOptions& o, const YAML::Node& n) {
        return read_integer<int64_t>(n, 0, kQueueSecondsMax, o.load_wait);
@@ -299,6 +310,24 @@ void add_kv_cache_options(CLI::App& command, ServeOptions& o) {
   }
 }
 
+void add_response_options(CLI::App& command, ServeOptions& o) {
+  command
+      .add_option("--responses-disk", o.responses_disk,
+                  "room on disk for stored answers of the Responses API (default 1GiB; 0: they are "
+                  "kept in memory only)")
+      ->check(check_size)
+      ->type_name("SIZE");
+  command
+      .add_option("--responses-days", o.responses_days,
+                  "how long stored answers are kept there (default 30)")
+      ->check(CLI::Range(int64_t{1}, kResponseDaysMax))
+      ->type_name("N");
+  command
+      .add_option("--responses-dir", o.responses_dir,
+                  "where they are kept (default: responses in HADAL_HOME)")
+      ->type_name("DIR");
+}
+
 std::string check_keep_alive(const std::string& text) {
   return parse_keep_alive(text).has_value() ? "" : "'" + text + "' is no duration such as 5m";
 }
@@ -417,6 +446,7 @@ void add_serve_options(CLI::App& command, ServeOptions& o) {
       ->check(check_size)
       ->type_name("SIZE");
   add_kv_cache_options(command, o);
+  add_response_options(command, o);
   command
       .add_option("--log-level", o.log_level,
                   "debug, info (default: one line per request), warn or error")

@@ -58,7 +58,10 @@ struct ServeOptions : ModelSettings {
   std::string log_level = "info";
   std::string api_key;  ///< empty: no key is asked for
   std::vector<std::string> allow_host;
-  bool strict_params = false;  ///< unknown members of a request are an error
+  std::string responses_disk = "1GiB";  ///< a size: stored answers of the Responses API; 0: none
+  std::string responses_dir;            ///< empty: HADAL_HOME/responses
+  int64_t responses_days = 30;          ///< how long they are kept there
+  bool strict_params = false;           ///< unknown members of a request are an error
   std::string config;
 
   /// The models that are to be served, the default one first and loaded from the start. Room

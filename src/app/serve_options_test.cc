@@ -29,6 +29,7 @@ TEST(ServeOptions, FileSetsAndCommandLineWins) {
       "model: m.gguf\nport: 9000\nallow-host: [a, b]\nkv-type: q8_0\nlog-level: warn\n"
       "kv-memory: 1.5GiB\nmax-queue: 7\nqueue-wait: 0\nlatency-target: 80\nstep-tokens: 64\n"
       "speculate: draft\ndraft-model: small\nkv-cache-ram: 2GiB\nkv-cache-disk: 50GB\n"
+      "responses-disk: 0\nresponses-days: 7\nresponses-dir: /cache/r\n"
       "kv-cache-dir: /cache/kv\nkv-cache-ram-seconds: 600\nkv-cache-disk-seconds: 86400\n",
       {"9001", "--port"});
   EXPECT_EQ(parsed.error, "");
@@ -46,6 +47,9 @@ TEST(ServeOptions, FileSetsAndCommandLineWins) {
   EXPECT_EQ(parsed.options.kv_cache_dir, "/cache/kv");
   EXPECT_EQ(parsed.options.kv_cache_ram_seconds, 600);
   EXPECT_EQ(parsed.options.kv_cache_disk_seconds, 86400);
+  EXPECT_EQ(parsed.options.responses_disk, "0");
+  EXPECT_EQ(parsed.options.responses_days, 7);
+  EXPECT_EQ(parsed.options.responses_dir, "/cache/r");
   EXPECT_EQ(parsed.options.log_level, "warn");
   EXPECT_EQ(parsed.options.speculation.mode, "draft");
   EXPECT_EQ(parsed.options.speculation.draft_model, "small");
@@ -57,6 +61,8 @@ TEST(ServeOptions, MistakesAreNamed) {
   for (const char* text : {"port: 70000\n",
                            "log-level: loud\n",
                            "port: x\n",
+                           "responses-disk: much\n",
+                           "responses-days: 0\n",
                            "port: [1]\n",
                            "kv-type: q4\n",
                            "kv-memory: lots\n",

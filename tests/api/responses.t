@@ -97,10 +97,54 @@ POST /v1/responses
 = status 400
 = json error.code = "unsupported_content"
 
+# In the background and streamed: read now, and again from any event on.
 POST /v1/responses
-{"input": "Hi", "background": true, "stream": true}
+{"input": "Say hello.", "background": true, "stream": true, "max_output_tokens": 3, "temperature": 0, "ignore_eos": true}
+= status 200
+= header content-type text/event-stream
+= names response.created response.queued response.in_progress response.output_item.added response.content_part.added response.output_text.delta response.output_text.done response.content_part.done response.output_item.done response.incomplete
+= event 0 sequence_number = 0
+= event 0 response.status = "queued"
+= event -1 response.usage.output_tokens = 3
+= save STREAMED response.id
+
+GET /v1/responses/{{STREAMED}}?stream=true&starting_after=1
+= status 200
+= header content-type text/event-stream
+= event 0 type = "response.in_progress"
+= event 0 sequence_number = 2
+= event -1 type = "response.incomplete"
+
+GET /responses/{{STREAMED}}?stream=true&starting_after=first
 = status 400
-= json error.param = "background"
+= json error.param = "starting_after"
+
+GET /responses/{{STREAMED}}
+= json background = true
+= json status = "incomplete"
+
+POST /v1/responses/{{STREAMED}}/cancel
+{}
+= json status = "incomplete"
+
+# Odds of the tokens.
+POST /v1/responses
+{"input": "Say hello.", "max_output_tokens": 2, "temperature": 0, "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+= status 200
+= json top_logprobs = 2
+= json output.0.content.0.logprobs.0.token exists
+= json output.0.content.0.logprobs.0.bytes.0 >= 0
+= json output.0.content.0.logprobs.0.top_logprobs.1.logprob exists
+= save PLAIN id
+
+GET /v1/responses/{{PLAIN}}?stream=true
+= status 400
+= json error.param = "stream"
+
+POST /v1/responses
+{"input": "Hi", "top_logprobs": 21}
+= status 400
+= json error.param = "top_logprobs"
 
 POST /v1/responses
 {"model": "gpt-9", "input": "Hi"}

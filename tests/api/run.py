@@ -20,7 +20,7 @@ A .t file is a list of requests, each followed by what must come back:
     = event 0 choices.0.delta.role = "assistant"   n-th data: event (negative from the end)
     = events ordered                   SSE: each event is JSON, [DONE] is last, one id, one created
     = names a b c                      SSE: names of the events, each run of the same once
-    = save NAME path                   keeps a value of the JSON; {{NAME}} in later requests is it
+    = save NAME path                   keeps a value of the JSON (SSE: of the first event); {{NAME}} in later requests is it
     > text                             WS: send a text message
     < done = true                      WS: read messages until one fits; it must not take 60 s
 
@@ -37,6 +37,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -126,7 +127,7 @@ class Answer:
                 raise Mismatch(f"the events are {' '.join(self.names())}")
         elif kind == "save":
             name, _, path = rest.partition(" ")
-            SAVED[name] = str(lookup(json.loads(self.text), path))
+            SAVED[name] = str(lookup(json.loads((self.events() or [self.text])[0]), path))
         else:
             raise Mismatch(f"unknown expectation {expectation!r}")
 
@@ -293,7 +294,9 @@ def resident_bytes(pid):
 def serving(*options):
     """A server that is ready, as (port, process); it must end in order."""
     port = free_port()
-    process = subprocess.Popen([BINARY, "serve", "--port", str(port), *options], stderr=subprocess.PIPE, text=True)
+    kept = tempfile.TemporaryDirectory()
+    process = subprocess.Popen([BINARY, "serve", "--port", str(port), "--responses-dir", kept.name, *options],
+                               stderr=subprocess.PIPE, text=True)
     try:
         wait_until_ready(port, process)
         yield port, process
@@ -302,6 +305,7 @@ def serving(*options):
     finally:
         process.terminate()
         code = process.wait(timeout=30)
+        kept.cleanup()
     if code != 0:
         raise SystemExit(f"the server ended with {code} after SIGTERM")
 

@@ -66,6 +66,25 @@ class Frameworks(unittest.TestCase):
         self.assertIsInstance(last, AIMessage)
         self.assertEqual(last.invalid_tool_calls, [])
 
+    # Goal: the same chat class over Responses: answer, stream, forced call, stored history.
+    def test_langchain_responses(self):
+        chat = self.langchain(use_responses_api=True)
+        whole = chat.invoke(QUESTION)
+        streamed = None
+        for part in chat.stream(QUESTION):
+            streamed = part if streamed is None else streamed + part
+        self.assertEqual(streamed.text, whole.text)
+        self.assertEqual(streamed.usage_metadata["output_tokens"], whole.usage_metadata["output_tokens"])
+        call = chat.bind_tools([TOOL], tool_choice="required", parallel_tool_calls=False).invoke(QUESTION)
+        self.check_place(call.tool_calls[0]["args"])
+        result = ToolMessage("Sunny.", tool_call_id=call.tool_calls[0]["id"])
+        last = chat.invoke([HumanMessage(QUESTION), call, result])
+        self.assertIsInstance(last, AIMessage)
+        linked = self.langchain(use_responses_api=True, use_previous_response_id=True)
+        again = linked.invoke([HumanMessage(QUESTION), whole, HumanMessage("And in Rome?")])
+        self.assertGreater(again.usage_metadata["input_tokens"], whole.usage_metadata["input_tokens"] + 4)
+        self.check_place(chat.with_structured_output(SCHEMA, method="json_schema").invoke(QUESTION))
+
     # Goal: DeepSeek's own class reads our answers, reasoning apart from content.
     def test_langchain_deepseek(self):
         chat = ChatDeepSeek(model=MODEL, api_base=self.url, api_key="none", temperature=0, max_tokens=32, max_retries=0,

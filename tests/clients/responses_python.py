@@ -1,4 +1,7 @@
-"""The Responses API with the official OpenAI SDK for Python: whole, streamed, stored, in the background, errors."""
+"""The Responses API with the official OpenAI SDK for Python: whole, streamed, stored (also over a killed
+server), in the background, errors."""
+import pathlib
+import tempfile
 import time
 import unittest
 
@@ -73,6 +76,38 @@ class ResponsesPython(unittest.TestCase):
         running = self.ask(background=True, max_output_tokens=1500, input="Count to ten thousand.", temperature=1.0)
         self.assertIn(self.client.responses.cancel(running.id).status, ("cancelled", "completed"))
 
+    # Goal: a stream in the background outlives its reader, who comes back for what is missing.
+    def test_background_stream(self):
+        options = {"background": True, "stream": True, "max_output_tokens": 60, "extra_body": {"ignore_eos": True}}
+        seen = []
+        stream = self.ask(**options)
+        for event in stream:
+            seen.append(event)
+            if len(seen) == 8:
+                break
+        stream.close()
+        answer = seen[0].response
+        self.assertEqual([event.type for event in seen[:3]], ["response.created", "response.queued", "response.in_progress"])
+        seen += self.client.responses.retrieve(answer.id, stream=True, starting_after=seen[-1].sequence_number)
+        self.assertEqual([event.sequence_number for event in seen], list(range(len(seen))))
+        self.assertEqual(seen[-1].type, "response.incomplete")
+        text = "".join(event.delta for event in seen if event.type == "response.output_text.delta")
+        self.assertEqual(text, self.client.responses.retrieve(answer.id).output_text)
+        with self.client.responses.stream(response_id=answer.id, starting_after=4) as again:
+            self.assertEqual([event.type for event in again][-1], "response.incomplete")
+        with self.assertRaises(openai.BadRequestError):
+            self.client.responses.retrieve(self.ask(max_output_tokens=1).id, stream=True)
+
+    # Goal: the odds of the answer's tokens, whole and streamed.
+    def test_logprobs(self):
+        options = {"include": ["message.output_text.logprobs"], "top_logprobs": 3, "max_output_tokens": 4}
+        part = self.ask(**options).output[0].content[0]
+        self.assertEqual("".join(entry.token for entry in part.logprobs), part.text)
+        self.assertTrue(all(len(entry.top_logprobs) == 3 and entry.logprob <= 0 for entry in part.logprobs))
+        deltas = [event for event in self.ask(stream=True, **options) if event.type == "response.output_text.delta"]
+        self.assertEqual([entry.token for event in deltas for entry in event.logprobs],
+                         [entry.token for entry in part.logprobs])
+
     # Goal: counted tokens are those that an answer then costs.
     def test_input_tokens(self):
         counted = self.client.responses.input_tokens.count(model=self.model, input=QUESTION)
@@ -88,10 +123,51 @@ class ResponsesPython(unittest.TestCase):
             self.assertEqual(bad.exception.param, field)
 
 
+class KilledServer(unittest.TestCase):
+    # Goal: what was answered is there after kill -9, for its owner, and what was deleted is not.
+    def test_stored_answers_survive(self):
+        with tempfile.TemporaryDirectory() as directory:
+            kept = pathlib.Path(directory) / "kept"
+
+            def started():
+                process, url = with_server.start("--responses-dir", str(kept))
+                self.addCleanup(process.kill)
+                return process, openai.OpenAI(base_url=url + "/v1", api_key="ann", timeout=60, max_retries=0)
+
+            def ask(client, text, **options):
+                return client.responses.create(model=with_server.MODEL_ALIAS, input=text, max_output_tokens=4, temperature=0,
+                                               **options)
+
+            process, client = started()
+            first = ask(client, "Remember the number 7.")
+            second = ask(client, "Which number?", previous_response_id=first.id)
+            gone = ask(client, "A secret that is to be forgotten.")
+            client.responses.delete(gone.id)
+            running = client.responses.create(model=with_server.MODEL_ALIAS, input="Count.", background=True,
+                                              max_output_tokens=2000, extra_body={"ignore_eos": True})
+            time.sleep(0.3)
+            process.kill()
+            process.wait()
+            process, client = started()
+            self.assertEqual(client.responses.retrieve(second.id).output_text, second.output_text)
+            third = ask(client, "Sure?", previous_response_id=second.id)
+            self.assertGreater(third.usage.input_tokens, second.usage.input_tokens)
+            self.assertEqual(client.responses.retrieve(running.id).status, "failed")
+            for lost, reader in ((gone, client), (first, client.with_options(api_key="bob"))):
+                with self.assertRaises(openai.NotFoundError):
+                    reader.responses.retrieve(lost.id)
+            for file in kept.iterdir():
+                self.assertEqual(file.stat().st_mode & 0o077, 0, file)
+                self.assertNotIn(b"to be forgotten", file.read_bytes())
+            process.kill()
+            process.wait()
+
+
 if __name__ == "__main__":
+    tests = unittest.defaultTestLoader.loadTestsFromModule(__import__("__main__"))
     with with_server.server() as base:
         ResponsesPython.client = openai.OpenAI(base_url=base + "/v1", api_key="none", timeout=120, max_retries=0)
-        result = unittest.TextTestRunner(verbosity=1).run(unittest.defaultTestLoader.loadTestsFromTestCase(ResponsesPython))
+        result = unittest.TextTestRunner(verbosity=1).run(tests)
     bad = len(result.failures) + len(result.errors)
     print(f"{result.testsRun - bad} passed, {bad} failed, 0 skipped")
     raise SystemExit(bad != 0)

@@ -34,9 +34,8 @@ def require_model():
     return model
 
 
-@contextlib.contextmanager
-def server(*options, model=None):
-    """A running server; yields its base address and waits until it is ready."""
+def start(*options, model=None):
+    """A process that serves, when it is ready, and its base address."""
     port = free_port()
     command = [os.environ["HADAL_BINARY"], "serve", "--model", model or require_model(), "--port", str(port),
                "--alias", MODEL_ALIAS, *options]
@@ -44,18 +43,24 @@ def server(*options, model=None):
     log = tempfile.TemporaryFile("w+")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        if process.poll() is not None:
+            log.seek(0)
+            raise RuntimeError("the server ended: " + log.read()[-2000:])
+        try:
+            urllib.request.urlopen(url + "/ready", timeout=1).read()
+            return process, url
+        except OSError:
+            time.sleep(0.05)
+    process.kill()
+    raise RuntimeError("the server was not ready after 30 s")
+
+
+@contextlib.contextmanager
+def server(*options, model=None):
+    """A running server; yields its base address. It keeps nothing that outlives it."""
+    process, url = start("--responses-disk", "0", *options, model=model)
     try:
-        for _ in range(600):
-            if process.poll() is not None:
-                log.seek(0)
-                raise RuntimeError("the server ended: " + log.read()[-2000:])
-            try:
-                urllib.request.urlopen(url + "/ready", timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.05)
-        else:
-            raise RuntimeError("the server was not ready after 30 s")
         yield url
     finally:
         process.terminate()
