@@ -186,9 +186,7 @@ int main(int argc, char** argv) {
   const int threads =
       argc > 1 ? hadal::parse_int<int>(argv[1]).value_or(1) : hadal::ThreadPool::default_threads();
   const std::string_view name = argc > 2 ? argv[2] : "f16";
-  const hadal::KvType type = name == "f32"    ? hadal::KvType::kF32
-                             : name == "q8_0" ? hadal::KvType::kQ8_0
-                                              : hadal::KvType::kF16;
+  const hadal::KvType type = hadal::kv_type_of(name).value_or(hadal::KvType::kF16);
   const int64_t context_max =
       argc > 3 ? hadal::parse_int<int64_t>(argv[3]).value_or(8192) : int64_t{32768};
   return hadal::bench(std::max(threads, 1), type, context_max);

@@ -82,17 +82,16 @@ void add_kv_option(CLI::App& command, std::string& kv) {
   command
       .add_option(
           "--kv-type,--kv", kv,
-          "keep keys and values in f32, f16 or q8_0 (half the memory of f16; default " + kv + ")")
-      ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
+          "keep keys and values in f32, f16, bf16 or q8_0 (half the memory of f16; default " + kv +
+              ")")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
       ->type_name("TYPE");
 }
 
 Result<KvType> kv_type_from(const std::string& kv) {
-  if (kv == "f16") return KvType::kF16;
-  if (kv == "f32") return KvType::kF32;
-  if (kv == "q8_0") return KvType::kQ8_0;
+  if (const auto type = kv_type_of(kv)) return *type;
   return Error{Code::kInvalidArgument, "'" + kv + "' is no type for keys and values",
-               "use f32, f16 or q8_0"};
+               "use f32, f16, bf16 or q8_0"};
 }
 
 void add_latent_option(CLI::App& command, std::string& latent) {

@@ -123,7 +123,7 @@ uint64_t kv_estimate(const ModelSettings& options, const GgufFile& file) {
   const int64_t trained = c.n_ctx_train > 0 ? c.n_ctx_train : kDefaultContextMax;
   const int64_t n_ctx = options.ctx > 0 ? options.ctx : std::min(trained, kDefaultContextMax);
   const int64_t width = c.latent ? c.latent.d_cache() : 2 * c.n_kv_heads * c.d_head;
-  const uint64_t value_bytes = options.kv_type == "f32" ? 4 : options.kv_type == "f16" ? 2 : 1;
+  const uint64_t value_bytes = options.kv_type == "f32" ? 4 : options.kv_type == "q8_0" ? 1 : 2;
   const uint64_t all = static_cast<uint64_t>(n_ctx * options.parallel) *
                        static_cast<uint64_t>(width * c.n_layers) * value_bytes;
   const uint64_t machine = machine_memory_bytes();

@@ -20,6 +20,8 @@ TEST(Simulator, StoriesBreakNoRule) {
     sum.expired += outcome.counts.expired;
     sum.failed += outcome.counts.failed;
     sum.refused += outcome.counts.refused;
+    sum.disk_pages += outcome.counts.disk_pages;
+    sum.disk_corrupt += outcome.counts.disk_corrupt;
   }
   // Everything that should happen does.
   EXPECT_GT(sum.finished, 1000);
@@ -27,6 +29,8 @@ TEST(Simulator, StoriesBreakNoRule) {
   EXPECT_GT(sum.expired, 100);
   EXPECT_GT(sum.failed, 100);
   EXPECT_GT(sum.refused, 100);
+  EXPECT_GT(sum.disk_pages, 20);
+  EXPECT_GT(sum.disk_corrupt, 0);
   set_log_level(LogLevel::kInfo);
 }
 

@@ -12,6 +12,7 @@ std::unique_ptr<DiskTier> open_disk(const TieredPagesOptions& options, FileLayer
   DiskTierOptions disk;
   disk.store = {options.directory, options.fingerprint, options.shape, options.disk_bytes,
                 options.disk_seconds};
+  disk.own_thread = options.own_thread;
   auto tier = DiskTier::open(disk, files, env);
   if (tier.ok()) return std::move(tier).value();
   log_event(LogLevel::kError, "kv_disk.off",

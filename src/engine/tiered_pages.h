@@ -27,6 +27,7 @@ struct TieredPagesOptions {
   /// Whatever keys and values depend on besides the tokens: the model's digest, KV layout, how it
   /// computes. Equal fingerprints must mean equal keys and values.
   std::string fingerprint;
+  bool own_thread = true;  ///< of the disk; false: work() does what it would (tests)
 };
 
 /// Of an engine's pages for a model with that layout.
@@ -64,6 +65,8 @@ class TieredPages final : public PageTier {
   /// Before the engine ends: from now on everything that fits is kept, and an offer may wait for
   /// the disk until `deadline_micros` (Env's monotonic clock). Any thread.
   void begin_drain(int64_t deadline_micros);
+  /// REQUIRES: no own thread. Does one piece of the disk's work; false when there was none.
+  bool work() { return disk_ != nullptr && disk_->work(); }
   TierStats ram_stats() const { return ram_.stats(); }
   TierStats disk_stats() const;
 

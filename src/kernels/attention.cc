@@ -24,7 +24,8 @@ constexpr int64_t kSpan = 512;
 static_assert(kSpan % kKeyTile == 0 && kKvBlock == cpu::kKvBlock);
 static_assert(static_cast<int>(KvType::kF32) == cpu::kKvF32 &&
               static_cast<int>(KvType::kF16) == cpu::kKvF16 &&
-              static_cast<int>(KvType::kQ8_0) == cpu::kKvQ8_0);
+              static_cast<int>(KvType::kQ8_0) == cpu::kKvQ8_0 &&
+              static_cast<int>(KvType::kBF16) == cpu::kKvBF16);
 // Queries (rows x heads of a group) that share one pass over a tile of keys and values.
 constexpr int64_t kQueriesPerTile = 48;
 

@@ -6,6 +6,27 @@
 
 namespace hadal {
 
+std::string_view name_of(KvType type) {
+  switch (type) {
+    case KvType::kF32:
+      return "f32";
+    case KvType::kF16:
+      return "f16";
+    case KvType::kQ8_0:
+      return "q8_0";
+    case KvType::kBF16:
+      return "bf16";
+  }
+  CHECK(false);
+}
+
+std::optional<KvType> kv_type_of(std::string_view name) {
+  for (const KvType type : kKvTypes) {
+    if (name_of(type) == name) return type;
+  }
+  return std::nullopt;
+}
+
 int64_t KvLayout::key_record_bytes() const {
   if (type == KvType::kQ8_0) return width() + width() / 32 * 2;
   return width() * (type == KvType::kF32 ? 4 : 2);

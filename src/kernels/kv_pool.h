@@ -6,7 +6,8 @@
 /// as blocks of 16 positions (kKvBlock), so that neither scores nor mixes need a transposition. `w`
 /// is d_head rounded up to 32.
 ///
-///   F32, F16  key block:   [column < w][position < 16]
+///   F32, F16, BF16
+///             key block:   [column < w][position < 16]
 ///             value block: [position < 16][column < w]
 ///   Q8_0      codes are round(x / scale) + 128 in [1, 255], a byte each
 ///             key block:   codes [w / 4][16 positions][4 columns], then a scale in F16 per 32
@@ -18,7 +19,8 @@
 /// Where values are columns of the keys (values_in_keys), a key block is 16 records, one per
 /// position, so that single positions can be picked (kernels/latent_attention.h):
 ///
-///   F32, F16  [column < w]
+///   F32, F16, BF16
+///             [column < w]
 ///   Q8_0      codes round(x / scale) in [-127, 127] as signed bytes [w], then a scale in F16 per
 ///   32
 ///             columns [w / 32]; scales as above
@@ -29,14 +31,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
 
 namespace hadal {
 
-enum class KvType : uint8_t { kF32, kF16, kQ8_0 };
+enum class KvType : uint8_t { kF32, kF16, kQ8_0, kBF16 };
+inline constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kQ8_0, KvType::kBF16};
+
+/// "f32", "f16", "q8_0", "bf16", and back.
+std::string_view name_of(KvType type);
+std::optional<KvType> kv_type_of(std::string_view name);
 
 inline constexpr int64_t kKvBlock = 16;
 /// Rises whenever the bytes of a page come to mean something else: pages kept before are not taken.

@@ -8,7 +8,7 @@ namespace hadal {
 namespace {
 
 TEST(KvPool, APageIsOnePieceOverAllLayers) {
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0}) {
+  for (const KvType type : kKvTypes) {
     const KvLayout layout{.n_layers = 3, .n_kv_heads = 2, .d_head = 40, .type = type};
     KvPool pool(layout, 32, 4);
     const int64_t blocks = pool.page_tokens() / kKvBlock;

@@ -30,9 +30,9 @@ void load_record(KvType type, const std::byte* record, int64_t d, float* x) {
     return;
   }
   for (int64_t i = 0; i < d; ++i) {
-    uint16_t half = 0;
-    std::memcpy(&half, record + i * 2, sizeof(half));
-    x[i] = f16_to_f32(half);
+    uint16_t bits = 0;
+    std::memcpy(&bits, record + i * 2, sizeof(bits));
+    x[i] = type == KvType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
   }
 }
 

@@ -16,12 +16,6 @@
 namespace hadal {
 namespace {
 
-constexpr KvType kTypes[] = {KvType::kF32, KvType::kF16, KvType::kQ8_0};
-
-std::string name_of(KvType type) {
-  return type == KvType::kF32 ? "f32" : type == KvType::kF16 ? "f16" : "q8_0";
-}
-
 std::vector<Isa> fast_isas() {
   std::vector<Isa> list = available_isas();
   list.erase(list.begin());  // the reference
@@ -100,7 +94,7 @@ TEST(LatentAttention, MatchesReference) {
   for (const Case& c :
        {Case{{1, 512, 64}, 16, 140}, Case{{3, 32, 16}, 7, 70}, Case{{16, 48, 16}, 64, 1100},
         Case{{128, 48, 64}, 48, 200}, Case{{70, 20, 6}, 160, 530}, Case{{16, 512, 64}, 256, 520}}) {
-    for (const KvType type : kTypes) {
+    for (const KvType type : kKvTypes) {
       Fixture f(c.shape, type, c.page_tokens, c.length);
       force_isa(Isa::kReference);
       f.fill(3, one);
@@ -160,7 +154,7 @@ TEST(LatentAttention, StoresTheReferencesBytes) {
   x[9 * d + 2] = 1e5f;
   std::vector<int32_t> positions, owners(32, 0);
   for (int32_t p = 0; p < 32; ++p) positions.push_back(p);
-  for (const KvType type : kTypes) {
+  for (const KvType type : kKvTypes) {
     Fixture want(shape, type, 32, 32);
     force_isa(Isa::kReference);
     kv_write_latent(want.kv, 0, {positions, owners, want.sequences}, x.data(), pool);
@@ -227,8 +221,8 @@ TEST(LatentAttention, RowsAreBitwiseIndependent) {
   const IsaScope restore;
   for (const Isa isa : fast_isas()) {
     force_isa(isa);
-    for (const KvType type : kTypes) {
-      SCOPED_TRACE(std::string(isa_name(isa)) + " " + name_of(type));
+    for (const KvType type : kKvTypes) {
+      SCOPED_TRACE(std::string(isa_name(isa)) + " " + std::string(name_of(type)));
       expect_independent_rows({5, 32, 16}, type);
     }
     expect_independent_rows({80, 20, 4}, KvType::kF16);
@@ -243,7 +237,7 @@ TEST(LatentAttention, WhatLiesBehindARowDoesNotMatter) {
   const LatentShape shape{3, 24, 8};
   for (const Isa isa : available_isas()) {
     force_isa(isa);
-    for (const KvType type : kTypes) {
+    for (const KvType type : kKvTypes) {
       Fixture growing(shape, type, 32, 40), whole(shape, type, 32, 40);
       const std::vector<float> latents = random_values(static_cast<size_t>(40 * 32), 1);
       const std::vector<float> q = random_values(static_cast<size_t>(3 * 32), 2);

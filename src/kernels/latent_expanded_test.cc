@@ -165,7 +165,7 @@ TEST(LatentExpanded, EqualsAbsorbedAndTheFormulas) {
   ThreadPool pool(2);
   for (const LatentShape& shape : {LatentShape{3, 48, 16, 24, 20}, LatentShape{2, 64, 64, 128, 128},
                                    LatentShape{5, 32, 6, 8, 40}}) {
-    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0}) {
+    for (const KvType type : kKvTypes) {
       force_isa(Isa::kReference);
       Model model(shape, type, 48, 290, pool);
       const std::vector<int32_t> positions = {0, 15, 16, 127, 128, 289, 3, 130};

@@ -96,7 +96,7 @@ TEST(SinkAttention, MatchesReference) {
     int64_t d, n_heads, window;
   };
   for (const Case& c : {Case{32, 4, 8}, Case{96, 1, 1}, Case{64, 37, 128}, Case{512, 64, 128}}) {
-    for (const KvType type : {KvType::kF32, KvType::kF16}) {
+    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
       Fixture f(c.d, type, 200, 160);
       const std::vector<float> sinks = random_values(static_cast<size_t>(c.n_heads), 8);
       const std::vector<int32_t> positions = {0, 3, 7, 8, 130, 199};

@@ -46,6 +46,8 @@ void add(SimCounts& total, const SimCounts& one) {
   total.preemptions += one.preemptions;
   total.evictions += one.evictions;
   total.tier_pages += one.tier_pages;
+  total.disk_pages += one.disk_pages;
+  total.disk_corrupt += one.disk_corrupt;
   total.guesses += one.guesses;
   total.guesses_right += one.guesses_right;
 }
@@ -54,7 +56,8 @@ void print_counts(uint64_t seeds, const SimCounts& c) {
   std::printf(
       "%llu seeds: %lld requests (%lld finished, %lld cancelled, %lld expired, %lld failed; "
       "%lld refused),\n%lld steps, %lld tokens, %lld prompt tokens from the cache, "
-      "%lld preemptions, %lld evictions, %lld pages from the tier, %lld of %lld guesses right\n",
+      "%lld preemptions, %lld evictions, %lld pages from the tier, %lld of %lld guesses right,\n"
+      "%lld pages from the disk, %lld found damaged there\n",
       static_cast<unsigned long long>(seeds), static_cast<long long>(c.requests),
       static_cast<long long>(c.finished), static_cast<long long>(c.cancelled),
       static_cast<long long>(c.expired), static_cast<long long>(c.failed),
@@ -62,7 +65,8 @@ void print_counts(uint64_t seeds, const SimCounts& c) {
       static_cast<long long>(c.tokens), static_cast<long long>(c.cached_tokens),
       static_cast<long long>(c.preemptions), static_cast<long long>(c.evictions),
       static_cast<long long>(c.tier_pages), static_cast<long long>(c.guesses_right),
-      static_cast<long long>(c.guesses));
+      static_cast<long long>(c.guesses), static_cast<long long>(c.disk_pages),
+      static_cast<long long>(c.disk_corrupt));
 }
 
 }  // namespace

@@ -13,7 +13,9 @@
 #include "engine/testing/harness.h"
 #include "engine/testing/numbers.h"
 #include "engine/testing/oracle_drafter.h"
+#include "engine/testing/sim_files.h"
 #include "engine/testing/sim_tier.h"
+#include "engine/tiered_pages.h"
 
 namespace hadal::testing {
 namespace {
@@ -25,7 +27,7 @@ constexpr int64_t kNever = INT64_MAX;
 /// What the weather is like in one story.
 struct World {
   EngineOptions options;
-  int lives = 1;  ///< the engine is stopped and started in between; the tier stays
+  int lives = 1;  ///< the engine is stopped and started in between; tier and files stay
   int64_t requests = 0;
   int64_t gap_micros = 0;  ///< between arrivals, on average
   int tenants = 1;
@@ -37,7 +39,10 @@ struct World {
   int64_t nan_rate = 0;
   int64_t forward_faults = 0;
   int64_t tier_faults = 0;
-  bool with_tier = false;
+  bool with_tier = false;  ///< a made-up one
+  bool with_disk = false;  ///< the real tiers on made-up files
+  uint64_t ram_pages = 0;  ///< of the real tiers' memory
+  int64_t disk_faults = 0;
   // A step's time in microseconds.
   double step_micros = 0;
   double token_micros = 0;
@@ -69,8 +74,12 @@ World make_world(Numbers& numbers) {
   w.read_micros = static_cast<double>(numbers.between(0, 40)) / 10;
   w.with_tier = numbers.once_in(2);
   w.tier_faults = numbers.once_in(3) ? 0 : numbers.between(2, 30);
-  w.lives = numbers.once_in(4) ? 2 : 1;
-  w.alike = numbers.once_in(2);
+  w.with_disk = !w.with_tier && numbers.once_in(2);
+  w.ram_pages = static_cast<uint64_t>(numbers.below(4));
+  w.disk_faults = numbers.once_in(3) ? 0 : numbers.between(2, 30);
+  w.lives = static_cast<int>(w.with_disk ? numbers.between(1, 3) : numbers.once_in(4) ? 2 : 1);
+  w.alike = w.with_disk || numbers.once_in(2);
+  if (w.with_disk && !w.small) o.n_ctx = numbers.between(150, 400);
   if (w.alike) w.tenants = static_cast<int>(numbers.between(1, 2));
   o.tenant_share = numbers.once_in(2) ? 1 : 0.1 + 0.6 * numbers.unit();
   if (!numbers.once_in(3)) {
@@ -185,6 +194,7 @@ class Simulation {
       : numbers_(seed),
         world_(make_world(numbers_)),
         tier_(seed + 1, world_.tier_faults),
+        files_(seed + 2, world_.disk_faults),
         model_(world_, env_, numbers_, outcome_.failure) {
     if (world_.with_tier) world_.options.tier = &tier_;
     make_clients();
@@ -203,6 +213,9 @@ class Simulation {
   void make_clients();
   GenerateRequest make_request_of(int salt);
   void live(int life);
+  void live_with(int life, TieredPages* disk);
+  std::unique_ptr<TieredPages> open_disk();
+  void close_disk(std::unique_ptr<TieredPages> disk);
   void submit(Client& client);
   void ask_cancel(Client& client);
   bool act(int life);
@@ -220,6 +233,7 @@ class Simulation {
   VirtualEnv env_;
   SimOutcome outcome_;
   SimTier tier_;
+  SimFiles files_;
   SimModel model_;
   std::deque<Client> clients_;
   EngineLoop* loop_ = nullptr;
@@ -361,7 +375,44 @@ SimOutcome Simulation::run() {
   return outcome_;
 }
 
+std::unique_ptr<TieredPages> Simulation::open_disk() {
+  if (!world_.with_disk) return nullptr;
+  const PageShape shape = kv_page_shape(model_.kv_layout());
+  auto disk = std::make_unique<TieredPages>(
+      TieredPagesOptions{.shape = shape,
+                         .ram_bytes = world_.ram_pages * shape.bytes,
+                         .disk_bytes = static_cast<uint64_t>(numbers_.between(4, 400)) * 1024 *
+                                       (shape.bytes / 1024 + 1),
+                         .directory = "/disk/kv",
+                         .fingerprint = "sim",
+                         .own_thread = false},
+      env_, files_);
+  world_.options.tier = disk.get();
+  world_.options.model_fingerprint = disk->fingerprint();
+  return disk;
+}
+
+/// The engine is gone by now. Sometimes its pages are still written, sometimes it was killed.
+void Simulation::close_disk(std::unique_ptr<TieredPages> disk) {
+  if (disk == nullptr) return;
+  if (numbers_.once_in(2)) {
+    while (disk->work()) {
+    }
+  }
+  const TierStats stats = disk->disk_stats();
+  outcome_.counts.disk_pages += static_cast<int64_t>(stats.hits);
+  outcome_.counts.disk_corrupt += static_cast<int64_t>(stats.corrupt);
+  disk.reset();
+  files_.rot();
+}
+
 void Simulation::live(int life) {
+  std::unique_ptr<TieredPages> disk = open_disk();
+  live_with(life, disk.get());
+  close_disk(std::move(disk));
+}
+
+void Simulation::live_with(int life, TieredPages* disk) {
   std::unique_ptr<Drafter> drafter;
   if (world_.guesses >= 0) drafter = std::make_unique<OracleDrafter>(world_.guesses, 0);
   EngineLoop loop(model_, world_.options, env_, std::move(drafter));
@@ -380,6 +431,8 @@ void Simulation::live(int life) {
       env_.advance(kIdleMicros * 5);
       continue;
     }
+    for (int64_t i = disk != nullptr ? numbers_.below(4) : 0; i > 0 && disk->work(); --i) {
+    }
     const int64_t passes = model_.passes;
     const bool alive = loop.turn();
     loop.check_integrity();
@@ -388,6 +441,7 @@ void Simulation::live(int life) {
     if (model_.passes == passes) env_.advance(kIdleMicros);
   }
   stopped_ = true;
+  if (disk != nullptr && numbers_.once_in(2)) disk->begin_drain(env_.now_micros() + 1'000'000);
   loop.inbox().stop();
   while (loop.turn()) {
   }

@@ -25,7 +25,9 @@ struct SimCounts {
   int64_t guesses = 0;  ///< checked
   int64_t guesses_right = 0;
   int64_t evictions = 0;
-  int64_t tier_pages = 0;  ///< that came back from the tier
+  int64_t tier_pages = 0;    ///< that came back from the made-up tier
+  int64_t disk_pages = 0;    ///< that came back from the real tiers' made-up disk
+  int64_t disk_corrupt = 0;  ///< that were found damaged there
 };
 
 struct SimOutcome {

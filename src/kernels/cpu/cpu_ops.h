@@ -71,7 +71,7 @@ struct FloatInput {
 
 /// How keys and values are stored, in the order of KvType. kv_pool.h describes the blocks.
 /// kKvIndex: a key of the indexer (index_key.h), known to unpack_records alone.
-enum Kv : int { kKvF32, kKvF16, kKvQ8_0, kKvIndex };
+enum Kv : int { kKvF32, kKvF16, kKvQ8_0, kKvBF16, kKvIndex };
 
 /// One tile of attention: `n` queries of one KV group against up to kKeyTile positions.
 struct AttentionTile {

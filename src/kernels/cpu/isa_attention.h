@@ -45,6 +45,26 @@ HADAL_INLINE F load_kv(const float* p) {
 HADAL_INLINE F load_kv(const uint16_t* p) {
   return load_f16(p);
 }
+struct BrainFloat {
+  uint16_t bits;
+};
+HADAL_INLINE F load_kv(const BrainFloat* p) {
+  return load_bf16(p);
+}
+
+/// As F16, or as BF16 rounded to nearest even (NaN stays NaN).
+HADAL_INLINE void store_short(int kv, uint16_t* out, F x) {
+  if (kv == cpu::kKvF16) return store_half(out, x);
+  float lane[kLanes];
+  store(lane, x);
+  for (int i = 0; i < kLanes; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, lane + i, 4);
+    const bool number = (bits & 0x7FFFFFFFu) <= 0x7F800000u;
+    const uint32_t rounded = bits + 0x7FFFu + (bits >> 16 & 1u);
+    out[i] = static_cast<uint16_t>((number ? rounded : bits | 0x400000u) >> 16);
+  }
+}
 
 // A register tile: kQueries x kWide sums, kWide positions or columns.
 #if HADAL_ISA_AVX512
@@ -226,11 +246,13 @@ void attention_tile(const AttentionTile& tile) {
   const AttentionWork work(tile.work, (tile.n + 15) / 16 * 16);
   if (tile.kv == cpu::kKvF32) score_all<float>(tile, seen, work.scores);
   if (tile.kv == cpu::kKvF16) score_all<uint16_t>(tile, seen, work.scores);
+  if (tile.kv == cpu::kKvBF16) score_all<BrainFloat>(tile, seen, work.scores);
   if (tile.kv == cpu::kKvQ8_0) score_all_q8(tile, seen, work.scores);
   update_maximum(tile, work);
   weigh(tile, work);
   if (tile.kv == cpu::kKvF32) mix_all<float>(tile, work);
   if (tile.kv == cpu::kKvF16) mix_all<uint16_t>(tile, work);
+  if (tile.kv == cpu::kKvBF16) mix_all<BrainFloat>(tile, work);
   if (tile.kv == cpu::kKvQ8_0) {
     round_weights(tile, seen, work);
     mix_all_q8(tile, seen, work);
@@ -257,7 +279,7 @@ void store_key(int kv, const float* k, int64_t d_pad, int slot, uint8_t* block) 
   auto* out = reinterpret_cast<uint16_t*>(block) + slot;
   for (int64_t i = 0; i < d_pad; i += kLanes) {
     uint16_t half[kLanes];
-    store_half(half, load(k + i));
+    store_short(kv, half, load(k + i));
     for (int j = 0; j < kLanes; ++j) out[(i + j) * 16] = half[j];
   }
 }
@@ -270,5 +292,5 @@ void store_value(int kv, const float* v, int64_t d_pad, int slot, uint8_t* block
     return;
   }
   auto* out = reinterpret_cast<uint16_t*>(block) + slot * d_pad;
-  for (int64_t i = 0; i < d_pad; i += kLanes) store_half(out + i, load(v + i));
+  for (int64_t i = 0; i < d_pad; i += kLanes) store_short(kv, out + i, load(v + i));
 }

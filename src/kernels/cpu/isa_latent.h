@@ -7,6 +7,7 @@
 HADAL_INLINE F load_columns(int kv, const uint8_t* record, int64_t d_pad, int64_t column) {
   if (kv == cpu::kKvF32) return load(reinterpret_cast<const float*>(record) + column);
   if (kv == cpu::kKvF16) return load_f16(record + column * 2);
+  if (kv == cpu::kKvBF16) return load_bf16(record + column * 2);
   if (kv == cpu::kKvIndex) {
     const uint8_t* high = record + 16 + column;
     const I code = add_int(shift_left_int(load_i8_int(high), 8), load_i8_int(high + d_pad));
@@ -66,6 +67,8 @@ void unpack_records(int kv, const uint8_t* const* records, int64_t d_pad, float*
     unpack_records_of<cpu::kKvF32>(records, d_pad, out);
   } else if (kv == cpu::kKvF16) {
     unpack_records_of<cpu::kKvF16>(records, d_pad, out);
+  } else if (kv == cpu::kKvBF16) {
+    unpack_records_of<cpu::kKvBF16>(records, d_pad, out);
   } else if (kv == cpu::kKvQ8_0) {
     unpack_records_of<cpu::kKvQ8_0>(records, d_pad, out);
   } else {
@@ -95,6 +98,7 @@ void read_record_of(const uint8_t* record, int64_t d_pad, float* x) {
 void read_record(int kv, const uint8_t* record, int64_t d_pad, float* x) {
   if (kv == cpu::kKvF32) return read_record_of<cpu::kKvF32>(record, d_pad, x);
   if (kv == cpu::kKvF16) return read_record_of<cpu::kKvF16>(record, d_pad, x);
+  if (kv == cpu::kKvBF16) return read_record_of<cpu::kKvBF16>(record, d_pad, x);
   read_record_of<cpu::kKvQ8_0>(record, d_pad, x);
 }
 

@@ -46,6 +46,7 @@ struct Block {
     const int64_t index = at(slot, column);
     if (type == KvType::kF32) return read<float>(data + index * 4);
     if (type == KvType::kF16) return f16_to_f32(read<uint16_t>(data + index * 2));
+    if (type == KvType::kBF16) return bf16_to_f32(read<uint16_t>(data + index * 2));
     return (read<uint8_t>(data + index) - 128.0) * scale(slot, column);
   }
   void store(int64_t slot, const float* x, int64_t d) const {
@@ -53,6 +54,7 @@ struct Block {
     for (int64_t i = 0; i < d; ++i) {
       if (type == KvType::kF32) write(data + at(slot, i) * 4, x[i]);
       if (type == KvType::kF16) write(data + at(slot, i) * 2, f32_to_f16(x[i]));
+      if (type == KvType::kBF16) write(data + at(slot, i) * 2, f32_to_bf16(x[i]));
     }
   }
   void store_rounded(int64_t slot, const float* x, int64_t d) const {

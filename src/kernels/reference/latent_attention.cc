@@ -12,9 +12,9 @@ void store_record(KvType type, const float* x, int64_t width, std::byte* record)
   for (int64_t i = 0; i < width && type == KvType::kF32; ++i) {
     std::memcpy(record + i * 4, x + i, 4);
   }
-  for (int64_t i = 0; i < width && type == KvType::kF16; ++i) {
-    const uint16_t half = f32_to_f16(x[i]);
-    std::memcpy(record + i * 2, &half, 2);
+  for (int64_t i = 0; i < width && (type == KvType::kF16 || type == KvType::kBF16); ++i) {
+    const uint16_t bits = type == KvType::kF16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+    std::memcpy(record + i * 2, &bits, 2);
   }
   if (type != KvType::kQ8_0) return;
   for (int64_t first = 0; first < width; first += 32) {
@@ -42,9 +42,9 @@ float record_value(KvType type, int64_t width, const std::byte* record, int64_t 
     return value;
   }
   uint16_t half;
-  if (type == KvType::kF16) {
+  if (type == KvType::kF16 || type == KvType::kBF16) {
     std::memcpy(&half, record + column * 2, 2);
-    return f16_to_f32(half);
+    return type == KvType::kF16 ? f16_to_f32(half) : bf16_to_f32(half);
   }
   std::memcpy(&half, record + width + column / 32 * 2, 2);
   int8_t code;

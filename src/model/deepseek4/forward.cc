@@ -552,7 +552,7 @@ uint64_t Deepseek4Model::macs_per_token() const {
 Result<std::unique_ptr<Model>> load_deepseek4(const GgufFile& file, const LoadOptions& options,
                                               ThreadPool& pool) {
   if (options.kv_type == KvType::kQ8_0) {
-    return Error{Code::kUnsupported, "DeepSeek V4 keeps keys as F16 or F32, not as Q8_0",
+    return Error{Code::kUnsupported, "DeepSeek V4 keeps keys as F16, BF16 or F32, not as Q8_0",
                  "choose another type of keys and values"};
   }
   TRY(deepseek4::Config config, deepseek4::Config::from_gguf(file));
