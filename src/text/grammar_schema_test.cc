@@ -338,7 +338,7 @@ TEST(GrammarSchemaTest, KeywordsOfSeveralSchemasHoldTogether) {
        {R"({"c":1})"}},
       {R"({"enum":[1,2,3,4.5],"multipleOf":2})", {"2"}, {"1", "3", "4.5"}},
       {R"({"type":"number","exclusiveMaximum":100})",
-       {"99.999999999999"},
+       {"99.99999999999"},
        {"99.99999999999999999", "100"}},
       {R"({"type":"object","additionalProperties":{},"properties":{"a":{}},"minProperties":2})",
        {R"({"a":1,"b":2})"},

@@ -98,6 +98,9 @@ class SchemaMaker {
       out["additionalProperties"] = make(depth - 1);
       if (bounded_) out["maxProperties"] = count + 2;
     }
+    if (bounded_ && out.contains("maxProperties")) {
+      out["propertyNames"] = json::object{{"maxLength", 2 + below(12)}};
+    }
     return out;
   }
   json::value array(int depth) {
