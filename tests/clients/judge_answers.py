@@ -1,6 +1,6 @@
 """A second judge of structured output: validates answers that golden_test kept, with Python's jsonschema.
 
-    HADAL_SCHEMAS=1000 HADAL_ANSWERS=answers.jsonl build/dev/golden_test --gtest_filter='Structured.*'
+    HADAL_SCHEMAS=1000 HADAL_ANSWERS=answers.jsonl build/dev/tests/golden_test --gtest_filter='Structured.*'
     python judge_answers.py answers.jsonl
 
 One JSON object a line: schema, finish, content. Answers that max_tokens cut off are counted, not judged.

@@ -48,20 +48,27 @@ bool same(const json::value& a, const json::value& b) {
   return x && y ? *x == *y : a == b;
 }
 
-/// A lower bound of one schema against an upper bound of the other.
+/// A lower bound of one schema against an upper bound of the other. `strict`: equal ones are apart.
 bool apart(const json::object& low, const json::object& high, std::string_view least,
-           std::string_view most) {
+           std::string_view most, bool strict) {
   const json::value* from = member(low, least);
   const json::value* to = member(high, most);
   if (from == nullptr || to == nullptr) return false;
   const std::optional<double> x = number_of(*from);
   const std::optional<double> y = number_of(*to);
-  return x && y && *x > *y;
+  return x && y && (*x > *y || (strict && *x == *y));
 }
 
-bool apart_either_way(const json::object& a, const json::object& b, std::string_view least,
-                      std::string_view most) {
-  return apart(a, b, least, most) || apart(b, a, least, most);
+bool counts_apart(const json::object& a, const json::object& b, std::string_view least,
+                  std::string_view most) {
+  return apart(a, b, least, most, false) || apart(b, a, least, most, false);
+}
+
+bool numbers_apart(const json::object& low, const json::object& high) {
+  return apart(low, high, "minimum", "maximum", false) ||
+         apart(low, high, "exclusiveMinimum", "maximum", true) ||
+         apart(low, high, "minimum", "exclusiveMaximum", true) ||
+         apart(low, high, "exclusiveMinimum", "exclusiveMaximum", true);
 }
 
 /// Whether an object that the grammar of `schema` writes may hold `name`.
@@ -154,9 +161,9 @@ bool SchemaCompiler::misses_plain(const json::object& a, const json::object& b, 
     };
     if (allowed.ok() && std::none_of(types.begin(), types.end(), shared)) return true;
   }
-  if (only(types, "integer", "number") && apart_either_way(a, b, "minimum", "maximum")) return true;
-  if (only(types, "string", "") && apart_either_way(a, b, "minLength", "maxLength")) return true;
-  if (only(types, "array", "") && apart_either_way(a, b, "minItems", "maxItems")) return true;
+  if (only(types, "integer", "number") && (numbers_apart(a, b) || numbers_apart(b, a))) return true;
+  if (only(types, "string", "") && counts_apart(a, b, "minLength", "maxLength")) return true;
+  if (only(types, "array", "") && counts_apart(a, b, "minItems", "maxItems")) return true;
   return only(types, "object", "") && !combined && misses_object(a, b, depth);
 }
 

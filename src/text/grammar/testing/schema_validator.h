@@ -88,6 +88,11 @@ class SchemaValidator {
       }
       return false;
     }
+    if (key == "oneOf") {
+      const json::array& options = k.get_array();
+      return std::count_if(options.begin(), options.end(),
+                           [&](const json::value& one) { return valid(one, v); }) == 1;
+    }
     if (v.is_string()) return string_holds(key, k, v.get_string());
     if (is_number(v)) return number_holds(key, k, number(v));
     if (v.is_array()) return array_holds(s, key, k, v.get_array());
