@@ -99,7 +99,7 @@ POST /v1/responses
 
 # In the background and streamed: read now, and again from any event on.
 POST /v1/responses
-{"input": "Say hello.", "background": true, "stream": true, "max_output_tokens": 3, "temperature": 0, "ignore_eos": true}
+{"input": "Say hello.", "background": true, "stream": true, "max_output_tokens": 3, "temperature": 0}
 = status 200
 = header content-type text/event-stream
 = names response.created response.queued response.in_progress response.output_item.added response.content_part.added response.output_text.delta response.output_text.done response.content_part.done response.output_item.done response.incomplete

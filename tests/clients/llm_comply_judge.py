@@ -21,7 +21,8 @@ FORMATS = {
                         "compact-response": NO_COMPACTION, "compact-missing-model": NO_COMPACTION},
                        # OpenAI's own name, which its SDKs look for; Open Responses says response.reasoning.delta.
                        ["unknown SSE event type: response.reasoning_text."]),
-    "openai-chat": ({"image-input": NO_IMAGES, "error-handling": DEFAULT_MODEL, "reasoning-summary": OTHER_FAMILY}, []),
+    "openai-chat": ({"chat-image-input": NO_IMAGES, "chat-error-handling": DEFAULT_MODEL,
+                     "chat-reasoning-summary": OTHER_FAMILY}, []),
     "anthropic": ({"anth-image-input": NO_IMAGES, "anth-thinking-display": OTHER_FAMILY}, []),
 }
 RULES = [{"when": "get_weather", "say": coding_agents.call("get_weather", location="San Francisco")},
