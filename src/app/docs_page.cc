@@ -113,6 +113,16 @@ void append_body(std::string& out, const EndpointShape& shape) {
   out += kMembersEnd;
 }
 
+void append_query(std::string& out, const EndpointShape& shape) {
+  if (shape.query.empty()) return;
+  out += "<h3>Query · 查询参数</h3>\n";
+  out += kMembersHead;
+  for (const FieldRow& field : shape.query) {
+    append_member(out, field.name, field.type, field.required);
+  }
+  out += kMembersEnd;
+}
+
 void append_example(std::string& out, const EndpointRow& row) {
   if (row.dialect == std::string_view("websocket") || row.dialect == std::string_view("web"))
     return;
@@ -138,6 +148,7 @@ void append_endpoint(std::string& out, const EndpointRow& row) {
                                   : "<p class=\"tag\">public · 公开</p>\n";
   if (row.shape != nullptr) {
     const EndpointShape& shape = *row.shape;
+    append_query(out, shape);
     append_body(out, shape);
     out += fmt::format(
         "<h3>Response · 响应</h3>\n<p><code>{}</code> <span class=\"dim\">{}</span></p>\n",

@@ -122,6 +122,10 @@ TEST(Endpoints, DescriptionNamesEveryRow) {
     ASSERT_TRUE(paths.contains(path)) << path;
     EXPECT_TRUE(paths.at(path).get_object().contains(ascii_lower(row.method)));
   }
+  const json::value& fetch = paths.at("/v1/responses/{response_id}").at("get");
+  EXPECT_EQ(to_json(fetch.at("parameters").get_array()[2]),
+            R"({"name":"starting_after","in":"query","required":false,"schema":)"
+            R"({"type":"integer"}})");
 }
 
 }  // namespace

@@ -88,11 +88,10 @@ json::object answers_of(const EndpointRow& row) {
   return answers;
 }
 
-json::value parameter(std::string_view name) {
-  return json::object{{"name", name},
-                      {"in", "path"},
-                      {"required", true},
-                      {"schema", json::object{{"type", "string"}, {"minLength", 1}}}};
+json::value parameter(std::string_view place, std::string_view name, bool required,
+                      json::value schema) {
+  return json::object{
+      {"name", name}, {"in", place}, {"required", required}, {"schema", std::move(schema)}};
 }
 
 /// "/v1/models/{tail}" -> "/v1/models/{model}", and what stands in braces.
@@ -108,7 +107,8 @@ std::string described_path(std::string_view pattern, json::array& parameters) {
     std::string_view name = pattern.substr(1, close - 1);
     if (name == "tail") name = "model";
     out += "{" + std::string(name) + "}";
-    parameters.push_back(parameter(name));
+    parameters.push_back(
+        parameter("path", name, true, json::object{{"type", "string"}, {"minLength", 1}}));
     pattern.remove_prefix(close + 1);
   }
   return out;
@@ -142,6 +142,11 @@ json::object operation_of(const EndpointRow& row, json::array parameters) {
                          {"summary", row.summary},
                          {"tags", json::array{row.dialect}},
                          {"responses", answers_of(row)}};
+  if (row.shape != nullptr) {
+    for (const FieldRow& field : row.shape->query) {
+      parameters.push_back(parameter("query", field.name, field.required, schema_of(field.type)));
+    }
+  }
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (row.shape != nullptr && has_body(*row.shape)) operation["requestBody"] = body_of(*row.shape);
   operation["security"] = row.scope == Scope::kApi

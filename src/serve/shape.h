@@ -47,6 +47,7 @@ using ParamTable = std::span<const ParamRow> (*)();
 struct EndpointShape {
   std::array<std::span<const FieldRow>, 4> fields = {};  ///< members of the body
   std::array<ParamTable, 3> params = {};  ///< further members: tables of params.h; the rest is null
+  std::span<const FieldRow> query = {};   ///< what may stand behind '?'
   std::string_view reply = "object";      ///< type of a whole answer
   std::string_view reply_type = "application/json";  ///< empty: the answer has no body
   std::string_view event = "";  ///< type of one event of a stream; empty: it does not stream

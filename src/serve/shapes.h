@@ -74,6 +74,7 @@ extern const EndpointShape kCountMessageTokens;
 extern const EndpointShape kResponses;
 extern const EndpointShape kCountResponseTokens;
 extern const EndpointShape kStoredResponse;
+extern const EndpointShape kCancelledResponse;
 extern const EndpointShape kDeletedResponse;
 extern const EndpointShape kInputItems;
 

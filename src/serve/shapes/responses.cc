@@ -60,6 +60,18 @@ constexpr FieldRow kFields[] = {
     {"user", "any"},
 };
 
+/// Whose answer it is, besides the credential.
+constexpr FieldRow kOwnerQuery[] = {{"cache_salt", "string"}, {"user_id", "string"}};
+constexpr FieldRow kFetchQuery[] = {{"stream", "boolean"},
+                                    {"starting_after", "integer"},
+                                    {"cache_salt", "string"},
+                                    {"user_id", "string"}};
+constexpr FieldRow kItemsQuery[] = {{"limit", "integer(1..100)"},
+                                    {"order", "'asc'|'desc'"},
+                                    {"after", "string"},
+                                    {"cache_salt", "string"},
+                                    {"user_id", "string"}};
+
 }  // namespace
 
 std::span<const ObjectShape> responses_objects() {
@@ -79,9 +91,11 @@ constinit const EndpointShape kCountResponseTokens = {.fields = {kFields, kGener
                                                       .params = {responses_params},
                                                       .reply = "ResponseCount",
                                                       .example = R"({"input": "Hello"})"};
-constinit const EndpointShape kStoredResponse = {.reply = "Response"};
-constinit const EndpointShape kDeletedResponse = {.reply = "DeletedResponse"};
-constinit const EndpointShape kInputItems = {.reply = "ItemList"};
+constinit const EndpointShape kStoredResponse = {
+    .query = kFetchQuery, .reply = "Response", .event = "ResponseEvent"};
+constinit const EndpointShape kCancelledResponse = {.query = kOwnerQuery, .reply = "Response"};
+constinit const EndpointShape kDeletedResponse = {.query = kOwnerQuery, .reply = "DeletedResponse"};
+constinit const EndpointShape kInputItems = {.query = kItemsQuery, .reply = "ItemList"};
 
 }  // namespace shapes
 }  // namespace hadal
