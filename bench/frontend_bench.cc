@@ -1,8 +1,10 @@
-// The front end alone: HTTP, JSON, templates, tokens to text, events, with an engine that answers
-// at once. The server runs on one core, its clients in a second process on another, so the figures
-// are per core of the server, the null engine included.
+// The front end alone: HTTP, JSON, templates, tokens to text, events, the access log, with an
+// engine that answers at once. The server runs on one core, its clients in a second process on
+// another. Rates are per second of processor time of the server's process, null engine and kernel
+// included, so neither the clients nor other programs on the machine move them. The bound of a rate
+// is a server that does nothing but receive the same requests and send the same bytes back.
 //
-//   frontend_bench [requests|tokens|latency|streams] [seconds]
+//   frontend_bench [requests|tokens|latency|streams] [seconds] 2> /dev/null
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -26,10 +28,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "app/endpoints.h"
 #include "net/server.h"
-#include "serve/manners.h"
-#include "serve/shapes.h"
 #include "serve/testing/scripted.h"
 #include "timing.h"
 
@@ -39,6 +39,8 @@ namespace {
 constexpr int kTokens = 256;  // of a streamed answer
 constexpr int kConnections = 64;
 constexpr int kIdleStreams = 5000;
+constexpr int kIdleTokens = 16;  // that such a stream has had before it fell silent
+constexpr TokenId kWord = 259;   // see bench_tokenizer()
 
 struct Targets {
   double requests = 8000;
@@ -55,8 +57,8 @@ void pin(int core) {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
-/// Gives "a" to every request: at once one, or in steps a token to each running request as an
-/// engine with a full batch does; or begins and then says nothing.
+/// Says a word to every request: at once one, or in steps one to each running request as an engine
+/// with a full batch does; or a few and then nothing more.
 class NullEngine final : public TokenBackend {
  public:
   NullEngine() : thread_([this] { run(); }) {}
@@ -73,17 +75,19 @@ class NullEngine final : public TokenBackend {
     const RequestId id = ++next_id_;
     sink->on_begin();
     if (idle_) {
+      for (int i = 0; i < kIdleTokens; ++i) sink->on_token({.id = kWord});
       const std::lock_guard lock(mutex_);
-      held_.push_back(std::move(sink));
+      held_.push_back({std::move(sink), 0, std::move(request)});
       return id;
     }
     if (request.max_tokens == 1) {
-      answer(*sink, 1);
+      sink->on_token({.id = kWord});
+      sink->on_finish(ended(1));
       return id;
     }
     {
       const std::lock_guard lock(mutex_);
-      arriving_.push_back({std::move(sink), request.max_tokens});
+      arriving_.push_back({std::move(sink), request.max_tokens, {}});
     }
     changed_.notify_one();
     return id;
@@ -97,6 +101,7 @@ class NullEngine final : public TokenBackend {
   struct Row {
     std::unique_ptr<TokenSink> sink;
     int64_t left = 0;
+    GenerateRequest request;  ///< of a silent one: an engine keeps it as long
   };
 
   static FinishEvent ended(int64_t tokens) {
@@ -104,11 +109,6 @@ class NullEngine final : public TokenBackend {
     event.reason = FinishReason::kLength;
     event.completion_tokens = tokens;
     return event;
-  }
-
-  static void answer(TokenSink& sink, int64_t tokens) {
-    for (int64_t i = 0; i < tokens; ++i) sink.on_token({.id = 'a'});
-    sink.on_finish(ended(tokens));
   }
 
   void run() {
@@ -122,10 +122,8 @@ class NullEngine final : public TokenBackend {
         arriving_.clear();
       }
       for (Row& row : rows) {
-        row.sink->on_token({.id = 'a'});
-        if (--row.left == 0) {
-          row.sink->on_finish(ended(kTokens));
-        }
+        row.sink->on_token({.id = kWord});
+        if (--row.left == 0) row.sink->on_finish(ended(kTokens));
       }
       std::erase_if(rows, [](const Row& row) { return row.left == 0; });
     }
@@ -136,8 +134,72 @@ class NullEngine final : public TokenBackend {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Row> arriving_;
-  std::vector<std::unique_ptr<TokenSink>> held_;
+  std::vector<Row> held_;
   bool ending_ = false;
+  std::thread thread_;
+};
+
+/// Answers requests of one size with the same bytes each, and does nothing else.
+class BareServer {
+ public:
+  BareServer(size_t request_bytes, std::string answer)
+      : request_bytes_(request_bytes), answer_(std::move(answer)) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    CHECK(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
+    CHECK(::listen(listener_, kConnections) == 0);
+    CHECK(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { run(); });
+  }
+  ~BareServer() {
+    ending_ = true;
+    thread_.join();
+    ::close(listener_);
+  }
+  BareServer(const BareServer&) = delete;
+  BareServer& operator=(const BareServer&) = delete;
+
+  uint16_t port() const { return port_; }
+
+ private:
+  void run() {
+    std::vector<pollfd> polls = {{listener_, POLLIN, 0}};
+    std::vector<size_t> got = {0};
+    while (!ending_) {
+      ::poll(polls.data(), polls.size(), 100);
+      for (size_t i = 1; i < polls.size(); ++i) {
+        if (polls[i].revents != 0) answer(polls[i], got[i]);
+      }
+      if (polls[0].revents != 0) {
+        polls.push_back({::accept(listener_, nullptr, nullptr), POLLIN, 0});
+        got.push_back(0);
+      }
+    }
+    for (size_t i = 1; i < polls.size(); ++i) ::close(polls[i].fd);
+  }
+
+  void answer(pollfd& peer, size_t& got) const {
+    char buffer[16384];
+    const ssize_t bytes = ::recv(peer.fd, buffer, sizeof(buffer), 0);
+    if (bytes <= 0) {
+      peer.events = 0;
+      return;
+    }
+    got += static_cast<size_t>(bytes);
+    if (got < request_bytes_) return;
+    got = 0;
+    (void)!::send(peer.fd, answer_.data(), answer_.size(), MSG_NOSIGNAL);
+  }
+
+  size_t request_bytes_;
+  std::string answer_;
+  int listener_ = -1;
+  uint16_t port_ = 0;
+  std::atomic<bool> ending_{false};
   std::thread thread_;
 };
 
@@ -169,7 +231,7 @@ int connect_to(uint16_t port) {
   return fd;
 }
 
-/// One keep-alive connection of the load; counts answers.
+/// One keep-alive connection of the load.
 struct Load {
   int fd = -1;
   std::string in = {};
@@ -193,7 +255,7 @@ struct Load {
     in.append(buffer, static_cast<size_t>(got));
   }
 
-  /// Whether a whole answer is here; then it is forgotten.
+  /// Whether a whole answer is here.
   bool done(bool stream) {
     const size_t head = in.find("\r\n\r\n");
     if (head == std::string::npos) return false;
@@ -204,20 +266,57 @@ struct Load {
     if (stream) {
       const size_t end = in.find("\r\n0\r\n\r\n", std::max(head, searched));
       searched = in.size() < 8 ? 0 : in.size() - 8;
-      if (end == std::string::npos) return false;
-    } else {
-      const size_t length = in.find("Content-Length: ");
-      const size_t body = std::strtoul(in.c_str() + length + 16, nullptr, 10);
-      if (in.size() < head + 4 + body) return false;
+      return end != std::string::npos;
     }
+    const size_t length = in.find("Content-Length: ");
+    const size_t body = std::strtoul(in.c_str() + length + 16, nullptr, 10);
+    return in.size() >= head + 4 + body;
+  }
+
+  void forget() {
     in.clear();
     searched = 0;
-    return true;
   }
 };
 
-/// Answers per second over all connections.
-double run_load(uint16_t port, bool stream, int max_tokens, double seconds) {
+/// One answer, byte for byte.
+std::string answer_of(uint16_t port, bool stream, int max_tokens) {
+  Load load{.fd = connect_to(port)};
+  load.ask(chat_request(stream, max_tokens));
+  do {
+    load.receive();
+  } while (!load.done(stream));
+  ::close(load.fd);
+  return load.in;
+}
+
+/// Processor time of this process, seconds.
+struct CpuTime {
+  double user = 0;
+  double system = 0;
+
+  static CpuTime now() {
+    rusage usage = {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& time) {
+      return double(time.tv_sec) + double(time.tv_usec) * 1e-6;
+    };
+    return {seconds(usage.ru_utime), seconds(usage.ru_stime)};
+  }
+  double all() const { return user + system; }
+  CpuTime since(const CpuTime& begin) const { return {user - begin.user, system - begin.system}; }
+};
+
+/// Of the clients' process, between its two marks.
+struct LoadResult {
+  int64_t answers = 0;
+  double seconds = 0;
+  double client_cpu = 0;
+};
+
+/// Keeps all connections asking. `mark` is called when what is measured begins.
+template <typename Mark>
+LoadResult run_load(uint16_t port, bool stream, int max_tokens, double seconds, Mark mark) {
   const std::string request = chat_request(stream, max_tokens);
   std::vector<Load> loads(kConnections);
   std::vector<pollfd> polls;
@@ -227,28 +326,39 @@ double run_load(uint16_t port, bool stream, int max_tokens, double seconds) {
     load.ask(request);
   }
   int64_t answers = 0;
-  const double warm = now() + 0.3;
+  const double warm = now() + 0.5;
   double begun = 0;
+  CpuTime cpu;
   for (;;) {
     ::poll(polls.data(), polls.size(), 1000);
     for (size_t i = 0; i < loads.size(); ++i) {
       if ((polls[i].revents & POLLIN) == 0) continue;
       loads[i].receive();
       if (!loads[i].done(stream)) continue;
+      loads[i].forget();
       ++answers;
       loads[i].ask(request);
     }
     const double time = now();
     if (begun == 0 && time > warm) {
+      mark();
       begun = time;
       answers = 0;
+      cpu = CpuTime::now();
     }
-    if (begun > 0 && time - begun > seconds) return double(answers) / (time - begun);
+    if (begun > 0 && time - begun > seconds) {
+      return {answers, time - begun, CpuTime::now().since(cpu).all()};
+    }
   }
 }
 
 /// One request after another: median and 99th percentile, milliseconds.
-std::pair<double, double> run_latency(uint16_t port, double seconds) {
+struct Latency {
+  double median = 0;
+  double p99 = 0;
+};
+
+Latency run_latency(uint16_t port, double seconds) {
   const std::string request = chat_request(false, 1);
   Load load{.fd = connect_to(port)};
   std::vector<double> times;
@@ -260,32 +370,87 @@ std::pair<double, double> run_latency(uint16_t port, double seconds) {
       load.receive();
     } while (!load.done(false));
     times.push_back((now() - start) * 1e3);
+    load.forget();
   }
   std::sort(times.begin(), times.end());
   return {times[times.size() / 2], times[times.size() * 99 / 100]};
 }
 
-/// In a process of its own on the other core; its result comes through a pipe.
-template <typename Body>
-std::vector<double> in_client(Body body) {
+/// Runs `body` in a process of its own on the other core; its result comes through a pipe. `body`
+/// may call its argument once: `cpu` is this process's time from then to the end.
+template <typename Out, typename Body>
+Out in_client(Body body, CpuTime* cpu = nullptr) {
   int pipe_fds[2];
-  if (::pipe(pipe_fds) != 0) return {};
+  CHECK(::pipe(pipe_fds) == 0);
   const pid_t child = ::fork();
   if (child == 0) {
     pin(1);
-    const std::vector<double> out = body();
-    (void)!::write(pipe_fds[1], out.data(), out.size() * sizeof(double));
+    const char byte = 0;
+    const Out out = body([&] { (void)!::write(pipe_fds[1], &byte, 1); });
+    (void)!::write(pipe_fds[1], &out, sizeof(out));
     ::_exit(0);
   }
   ::close(pipe_fds[1]);
-  std::vector<double> out(8);
-  const ssize_t got = ::read(pipe_fds[0], out.data(), out.size() * sizeof(double));
-  out.resize(got < 0 ? 0 : static_cast<size_t>(got) / sizeof(double));
-  int status = 0;
-  ::waitpid(child, &status, 0);
+  CpuTime begun;
+  char byte = 0;
+  if (cpu != nullptr && ::read(pipe_fds[0], &byte, 1) == 1) begun = CpuTime::now();
+  Out out;
+  const bool came = ::read(pipe_fds[0], &out, sizeof(out)) == sizeof(out);
+  if (cpu != nullptr) *cpu = CpuTime::now().since(begun);
+  ::waitpid(child, nullptr, 0);
   ::close(pipe_fds[0]);
-  if (out.empty()) std::exit(1);
+  if (!came) std::exit(1);
   return out;
+}
+
+void report(const char* what, double value, double target, bool more_is_better, const char* unit) {
+  const bool met = more_is_better ? value >= target : value <= target;
+  fmt::print("{:34} {:>12.3f} {:8} target {:>10} {}\n", what, value, unit,
+             fmt::format("{}{}", more_is_better ? ">= " : "<= ", target), met ? "met" : "NOT MET");
+  std::fflush(stdout);
+}
+
+/// A rate, what it consists of, and its bound.
+void measure_rate(const char* what, uint16_t port, bool stream, int max_tokens, double target,
+                  double seconds) {
+  CpuTime cpu;
+  const auto load = [&](uint16_t to, CpuTime& time) {
+    return in_client<LoadResult>(
+        [&](auto mark) { return run_load(to, stream, max_tokens, seconds, mark); }, &time);
+  };
+  const LoadResult ours = load(port, cpu);
+  const std::string answer = answer_of(port, stream, max_tokens);
+  CpuTime bare_cpu;
+  double bare_units = 0;
+  {
+    const BareServer bare(chat_request(stream, max_tokens).size(), answer);
+    bare_units = double(load(bare.port(), bare_cpu).answers) * max_tokens;
+  }
+  const double units = double(ours.answers) * max_tokens;
+  report(what, units / cpu.all(), target, true, "1/s");
+  fmt::print("  wall clock {:.0f} 1/s, server at {:.0f} % of a core, clients at {:.0f} %\n",
+             units / ours.seconds, 100 * cpu.all() / ours.seconds,
+             100 * ours.client_cpu / ours.seconds);
+  fmt::print("  each {:.3f} us of our code, {:.3f} us of the kernel, {:.1f} bytes\n",
+             cpu.user / units * 1e6, cpu.system / units * 1e6, double(answer.size()) / max_tokens);
+  const double bound = bare_units / bare_cpu.all();
+  fmt::print("  bound (receive, send) {:.0f} 1/s, reached {:.0f} %\n", bound,
+             100 * units / cpu.all() / bound);
+  std::fflush(stdout);
+}
+
+void measure_latency(uint16_t port, double seconds) {
+  const std::string answer = answer_of(port, false, 1);
+  const BareServer bare(chat_request(false, 1).size(), answer);
+  const auto alone = [&](uint16_t to) {
+    return in_client<Latency>([&](auto) { return run_latency(to, seconds); });
+  };
+  const Latency ours = alone(port);
+  const Latency least = alone(bare.port());
+  report("request alone, p99", ours.p99, kTargets.p99_ms, false, "ms");
+  fmt::print("  median {:.3f} ms; bound (receive, send): median {:.3f}, p99 {:.3f} ms\n",
+             ours.median, least.median, least.p99);
+  std::fflush(stdout);
 }
 
 double resident_bytes() {
@@ -296,13 +461,13 @@ double resident_bytes() {
   return double(resident) * double(::sysconf(_SC_PAGESIZE));
 }
 
-/// Bytes per stream that was begun and says nothing, after its head came. Kernel memory not
-/// counted.
+/// Growth of resident memory per stream that had a few tokens and then says nothing, all of which
+/// its client has read. The kernel's socket not counted.
 double idle_stream_bytes(uint16_t port, NullEngine& engine) {
   engine.set_idle(true);
   int ready[2];
   int leave[2];
-  if (::pipe(ready) != 0 || ::pipe(leave) != 0) return 0;
+  CHECK(::pipe(ready) == 0 && ::pipe(leave) == 0);
   const double before = resident_bytes();
   const pid_t child = ::fork();
   char byte = 0;
@@ -313,7 +478,13 @@ double idle_stream_bytes(uint16_t port, NullEngine& engine) {
     for (Load& load : loads) {
       load.fd = connect_to(port);
       load.ask(request);
-      load.receive();
+      const auto words = [&] {
+        size_t count = 0;
+        for (size_t at = 0; (at = load.in.find("data: ", at)) != std::string::npos; ++at) ++count;
+        return count;
+      };
+      while (words() < kIdleTokens + 1) load.receive();  // one before the first names the role
+      load.in = {};
     }
     (void)!::write(ready[1], &byte, 1);
     (void)!::read(leave[0], &byte, 1);
@@ -326,12 +497,24 @@ double idle_stream_bytes(uint16_t port, NullEngine& engine) {
   return (after - before) / kIdleStreams;
 }
 
-void report(const char* what, double value, double target, bool more_is_better, const char* unit) {
-  const bool met = more_is_better ? value >= target : value <= target;
-  fmt::print("{:34} {:>12.3f} {:10} target {:>10} {}\n", what, value, unit,
-             fmt::format("{}{}", more_is_better ? ">= " : "<= ", target), met ? "met" : "NOT MET");
-  std::fflush(stdout);
+/// One token per byte, and a word of an answer that is as long as words are.
+std::unique_ptr<Tokenizer> bench_tokenizer() {
+  VocabSpec spec = byte_tokenizer()->spec();
+  CHECK(static_cast<TokenId>(spec.tokens.size()) == kWord);
+  spec.tokens.emplace_back("\xC4\xA0word");  // U+0120 stands for a blank
+  spec.kinds.push_back(static_cast<uint8_t>(TokenKind::kNormal));
+  auto created = Tokenizer::create(std::move(spec));
+  CHECK(created.ok());
+  return std::move(created).value();
 }
+
+/// As published models have it.
+constexpr const char* kTemplate =
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\\nYou are a helpful AI assistant.<|im_end|>\\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 int run(const std::string& part, double seconds) {
   rlimit files = {};
@@ -340,12 +523,9 @@ int run(const std::string& part, double seconds) {
   ::setrlimit(RLIMIT_NOFILE, &files);
   ::signal(SIGPIPE, SIG_IGN);
   pin(0);
-  set_log_level(LogLevel::kWarn);
 
-  const std::unique_ptr<Tokenizer> tokenizer = byte_tokenizer();
-  auto source = ChatTemplate::parse(
-      "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
-      "{% if add_generation_prompt %}<|assistant|>{% endif %}");
+  const std::unique_ptr<Tokenizer> tokenizer = bench_tokenizer();
+  auto source = ChatTemplate::parse(kTemplate);
   CHECK(source.ok());
   const ChatTemplate chat_template = std::move(source).value();
   auto model = std::make_unique<ServedModel>();
@@ -357,38 +537,29 @@ int run(const std::string& part, double seconds) {
   SingleModel models;
   models.set(std::move(model), engine);
   Service service(Env::real(), models);
-  std::vector<Route> routes(1);
-  routes[0] = {.method = "POST", .path = "/v1/chat/completions", .body_bytes_max = 1 << 20};
-  routes[0].handle = [&service](HttpRequest&& request, PeerRef peer) {
-    run_handler(service, handlers::chat_completions, &shapes::kChatCompletions, std::move(request),
-                peer);
-  };
+  auto pack = WebPack::parse(WebPack::embedded());
+  CHECK(pack.ok());
   ServerOptions options;
   options.port = 0;
   options.connections_max = 2 * kIdleStreams;
-  auto server = Server::start(options, Router(std::move(routes)));
+  options.error_body = net_error_body;
+  options.authorized = [](const HttpRequest& request) {
+    const std::string* header = request.header("authorization");
+    return header != nullptr && *header == "Bearer key";
+  };
+  auto server = Server::start(options, Router(make_routes(service, pack.value())));
   CHECK(server.ok());
   const uint16_t port = server.value()->port();
 
-  if (part.empty() || part == "requests") {
-    const double rate =
-        in_client([&] { return std::vector<double>{run_load(port, false, 1, seconds)}; })[0];
-    report("requests/s per core", rate, kTargets.requests, true, "1/s");
+  const auto wanted = [&](const char* name) { return part.empty() || part == name; };
+  if (wanted("requests")) {
+    measure_rate("requests/s per core", port, false, 1, kTargets.requests, seconds);
   }
-  if (part.empty() || part == "tokens") {
-    const double rate =
-        in_client([&] { return std::vector<double>{run_load(port, true, kTokens, seconds)}; })[0];
-    report("streamed tokens/s per core", rate * kTokens, kTargets.tokens, true, "1/s");
+  if (wanted("tokens")) {
+    measure_rate("streamed tokens/s per core", port, true, kTokens, kTargets.tokens, seconds);
   }
-  if (part.empty() || part == "latency") {
-    const std::vector<double> ms = in_client([&] {
-      const auto [median, p99] = run_latency(port, seconds);
-      return std::vector<double>{median, p99};
-    });
-    fmt::print("{:34} {:>12.3f} ms\n", "request alone, median", ms[0]);
-    report("request alone, p99", ms[1], kTargets.p99_ms, false, "ms");
-  }
-  if (part.empty() || part == "streams") {
+  if (wanted("latency")) measure_latency(port, seconds);
+  if (wanted("streams")) {
     const double bytes = idle_stream_bytes(port, engine);
     report("memory of an idle stream (5,000)", bytes / 1024, kTargets.stream_kib, false, "KiB");
   }
