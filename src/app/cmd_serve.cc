@@ -241,6 +241,7 @@ struct EndOfModels {
 
 Result<int> serve(const ServeOptions& options, const Settings& settings) {
   set_log_level(log_level_from(options.log_level).value_or(LogLevel::kInfo));
+  const LogWriter log;  // what ends a start in vain is printed after its end
   std::optional<ModelSettings> store_settings;
   if (options.names_store()) store_settings = options.own_settings();
   EngineLoader loader(settings, store_settings);

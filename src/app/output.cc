@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/parse.h"
 #include "base/utf8.h"
 
@@ -52,7 +53,7 @@ void print_error(const Error& error) {
 }
 
 void print_note(std::string_view text) {
-  fmt::print(stderr, "{}\n", text);
+  log_text(text);
 }
 
 Result<int> usage_error(std::string message, std::string hint) {

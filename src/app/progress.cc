@@ -42,9 +42,11 @@ void ProgressBar::update(uint64_t done, uint64_t total) {
   if (!due) return;
   shown_micros_ = now;
   drawn_ = true;
-  fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", text(done, total, now),
-             terminal_ ? "\033[K" : "\n");
-  std::fflush(stderr);
+  if (terminal_) {
+    fmt::print(stderr, "\r{}\033[K", text(done, total, now));
+  } else {
+    print_note(text(done, total, now));
+  }
 }
 
 std::string ProgressBar::text(uint64_t done, uint64_t total, int64_t now) const {

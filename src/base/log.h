@@ -1,7 +1,12 @@
 #pragma once
 /// One line per event on standard error: "time level event key=value ...". Never prompt or
 /// completion text. Any thread may log.
+///
+/// A line is written before log_event() returns, unless a LogWriter lives: then a thread of its own
+/// writes, and a reader of standard error that stands still holds nobody up.
+#include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -27,5 +32,36 @@ struct LogField {
 void set_log_level(LogLevel level);
 
 void log_event(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});
+
+/// Text for people, as it is, in order with the lines of log_event().
+void log_text(std::string_view text);
+
+namespace limits {
+inline constexpr size_t kLogQueueBytes = 1 << 20;
+}
+
+class LogQueue;  // private: log.cc
+
+/// While it lives, lines wait in a queue until `fd` takes them, at most limits::kLogQueueBytes of
+/// them: then the oldest are dropped and counted, and a line log_lines_dropped says so as soon as
+/// there is room. One at a time; made and destroyed by the same thread.
+class LogWriter {
+ public:
+  explicit LogWriter(int fd = 2);
+  /// Waits until the lines are written, or for a second that `fd` takes none.
+  ~LogWriter();
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+
+ private:
+  std::unique_ptr<LogQueue> queue_;
+};
+
+/// Lines that were dropped since the program began.
+uint64_t log_lines_dropped();
+
+/// For who is about to abort(): what waits in the queue, then `text`. Gives up when standard error
+/// takes nothing for a moment.
+void log_before_abort(std::string_view text);
 
 }  // namespace hadal

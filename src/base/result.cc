@@ -1,13 +1,14 @@
 #include "base/result.h"
 
-#include <cstdio>
 #include <cstdlib>
+
+#include "base/log.h"
 
 namespace hadal {
 
 void check_failed(const char* file, int line, const char* condition) {
-  std::fprintf(stderr, "hadal: %s:%d: a promise of our own code is broken: %s\n", file, line,
-               condition);
+  log_before_abort("hadal: " + std::string(file) + ":" + std::to_string(line) +
+                   ": a promise of our own code is broken: " + condition + "\n");
   std::abort();
 }
 

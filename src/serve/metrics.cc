@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/json.h"
+#include "base/log.h"
 
 namespace hadal {
 namespace {
@@ -192,6 +193,13 @@ std::string models_metrics_text(std::span<const ModelEntry> models) {
     out.sample("hadal_model_loads_total", each.id, static_cast<double>(each.loads));
   }
   return out.take();
+}
+
+std::string process_metrics_text() {
+  MetricsWriter out({});
+  constexpr std::string_view kDropped = "hadal_log_lines_dropped_total";
+  out.head(kDropped, "counter", "Log lines that standard error did not take in time.");
+  return out.take().append(kDropped).append(" ").append(std::to_string(log_lines_dropped())) + "\n";
 }
 
 }  // namespace hadal

@@ -24,4 +24,7 @@ std::string metrics_text(std::span<const ModelCounters> models);
 /// Which models are loaded, and how often they were.
 std::string models_metrics_text(std::span<const ModelEntry> models);
 
+/// Of the program as a whole.
+std::string process_metrics_text();
+
 }  // namespace hadal

@@ -35,6 +35,7 @@ GET /metrics
 = body contains # TYPE hadal_requests_total counter
 = body contains hadal_step_cost_seconds{model_name="test-model",of="prompt_token"}
 = body contains vllm:num_requests_running{model_name="test-model"} 0
+= body contains hadal_log_lines_dropped_total 0
 
 GET /metrics
 Authorization: none

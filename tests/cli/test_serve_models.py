@@ -1,5 +1,6 @@
 """hadal serve with several models: loaded when asked for, unloaded, from the store, with mistakes named."""
 import contextlib
+import fcntl
 import json
 import pathlib
 import shutil
@@ -45,10 +46,11 @@ def serving(home, *options):
             time.sleep(0.05)
         else:
             raise AssertionError("the server does not get ready")
-        yield
+        yield server
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0, server.stderr.read()
+        server.stderr.close()
 
 
 def states():
@@ -140,6 +142,19 @@ def test_memory():
             assert complete("nano") == "nano"
             assert states() == {"nano": "loaded", "tiny": "unloaded"}, states()
         fails(hadal("serve", *options, "--model-memory", "10KB", "--port", PORT), 1, "--model-memory")
+
+
+def test_nobody_reads_the_log():
+    """Standard error is a pipe that is full and that nobody reads: requests are answered, the end is orderly."""
+    with tempfile.TemporaryDirectory() as home, serving(home, "--model", TINY) as server:
+        fcntl.fcntl(server.stderr, fcntl.F_SETPIPE_SZ, 8192)
+        for i in range(100):  # each a line of 200 bytes
+            assert call(f"/there-is-no-{'such-' * 10}path/{i}")[0] == 404
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=10) as reply:
+            assert "hadal_log_lines_dropped_total 0" in reply.read().decode()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        assert "path/0 status=404" in server.stderr.read()
 
 
 def test_mistakes():

@@ -60,7 +60,8 @@ void metrics(Service& service, HttpRequest&&, const PeerRef& peer) {
     counters.push_back({served->model->id, served->backend->stats()});
   }
   HttpReply reply{.content_type = std::string(kMetricsContentType)};
-  reply.body = metrics_text(counters) + models_metrics_text(service.models().entries());
+  reply.body = metrics_text(counters) + models_metrics_text(service.models().entries()) +
+               process_metrics_text();
   peer.reply(std::move(reply));
 }
 
