@@ -68,4 +68,13 @@ bool origin_allowed(std::string_view origin, std::string_view host_header) {
   return !host_header.empty() && ascii_lower(authority) == ascii_lower(host_header);
 }
 
+std::string allowed_headers(const std::string* wanted) {
+  constexpr std::string_view kUsual = "authorization, content-type, x-request-id";
+  const bool plausible = wanted != nullptr && !wanted->empty() && wanted->size() <= 1024 &&
+                         wanted->find_first_not_of(
+                             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST"
+                             "UVWXYZ0123456789-_, ") == std::string::npos;
+  return plausible ? *wanted : std::string(kUsual);
+}
+
 }  // namespace hadal

@@ -24,4 +24,8 @@ bool host_allowed(std::string_view host_header, const std::vector<std::string>& 
 /// page served from this machine's loopback. An absent Origin ("") is no browser.
 bool origin_allowed(std::string_view origin, std::string_view host_header);
 
+/// The headers that a page may send, for Access-Control-Allow-Headers: those it asks for (may be
+/// null) when the list is a plausible one, because SDKs have many of their own.
+std::string allowed_headers(const std::string* wanted);
+
 }  // namespace hadal

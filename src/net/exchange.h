@@ -47,7 +47,7 @@ class Exchange {
   virtual void reply(HttpReply reply) = 0;
   virtual void start_stream(StreamHead head) = 0;
   /// HTTP: the next part of a started stream. WebSocket: one text message.
-  virtual void write(std::string bytes) = 0;
+  virtual void write(std::string_view bytes) = 0;
   /// HTTP: ends the stream. WebSocket: closes it.
   virtual void finish() = 0;
   /// Ends the stream in a way that the client can tell from a complete one.

@@ -8,6 +8,8 @@
 // The parser is Beast's, fed by hand: so one read can stay pending whatever the state, and nothing
 // has to be cancelled between requests.
 #include <array>
+#include <charconv>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -26,7 +28,11 @@ namespace {
 namespace http = boost::beast::http;
 using Parser = http::request_parser<http::string_body>;
 
+// Connections that wait, for a request or for an answer's next token, are many: they have the small
+// buffer only.
+constexpr size_t kReadBytesSmall = 2 * limits::kKiB;
 constexpr size_t kReadBytes = 16 * limits::kKiB;
+constexpr size_t kOutboxKept = 4 * limits::kKiB;   // of a stream that says nothing for a tick
 constexpr size_t kBatchBytes = 64 * limits::kKiB;  // sent at once, even amid a batch
 constexpr int64_t kLingerMicros = 2'000'000;
 constexpr std::string_view kRequestIdCharacters =
@@ -60,17 +66,6 @@ std::string printable(std::string_view path) {
   return out.empty() ? "-" : out;
 }
 
-/// The header list that a page asks to send, when it is a plausible one: SDKs have many of their
-/// own.
-std::string allowed_headers(const std::string* wanted) {
-  constexpr std::string_view kUsual = "authorization, content-type, x-request-id";
-  const bool plausible = wanted != nullptr && !wanted->empty() && wanted->size() <= 1024 &&
-                         wanted->find_first_not_of(
-                             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST"
-                             "UVWXYZ0123456789-_, ") == std::string::npos;
-  return plausible ? *wanted : std::string(kUsual);
-}
-
 /// Header values come partly from our own data: no line break may pass.
 void append_header(std::string& out, std::string_view name, std::string_view value) {
   out += name;
@@ -94,7 +89,7 @@ class HttpConnection final : public Connection {
 
   void reply(HttpReply reply) override;
   void start_stream(StreamHead head) override;
-  void write(std::string bytes) override;
+  void write(std::string_view bytes) override;
   void finish() override;
   void abort_stream() override;
   void observe_reply(UniqueFunction<void(const HttpReply&)> observer) override {
@@ -119,7 +114,7 @@ class HttpConnection final : public Connection {
 
   void begin_request();
   void arm_read();
-  void on_read(const boost::system::error_code& error, size_t bytes);
+  void on_read(const boost::system::error_code& error, std::string_view bytes);
   void parse();
   bool on_head();
   void on_parse_error(const boost::system::error_code& error);
@@ -129,22 +124,27 @@ class HttpConnection final : public Connection {
   bool check_access(const Router::Match& match);
   bool reply_options(const Router::Match& match);
   void dispatch();
+  void keep_for_answer(const HttpRequest& request);
+  void fail();
   void begin_upgrade(const Route* route);
   void refuse(int status, std::string_view code, std::string_view message, HeaderList headers = {});
   std::string head_bytes(int status, std::string_view type, const HeaderList& headers) const;
   void send(std::string_view bytes);
+  void send_outbox();
   void flush() override;
   void write_some();
   void on_written(const boost::system::error_code& error, size_t bytes);
   void on_flushed();
   void gone();
   void show_life();
+  void shrink(int64_t now);
   void enter(Phase phase);
   void log_access(bool complete) const;
 
   tcp::socket socket_;
-  std::array<char, kReadBytes> read_buffer_;
-  std::string inbox_;
+  std::array<char, kReadBytesSmall> small_buffer_;
+  std::unique_ptr<char[]> large_buffer_;  ///< kReadBytes, while a request comes in; else null
+  std::string inbox_;                     ///< what was read and the parser did not take yet
   std::optional<Parser> parser_;
   HttpRequest request_;
   const Route* route_ = nullptr;
@@ -241,16 +241,20 @@ void HttpConnection::arm_read() {
   if (busy() && inbox_.size() > limits::kHttpHeaderBytes) return;
   reading_ = true;
   ++pending_;
-  socket_.async_read_some(asio::buffer(read_buffer_),
-                          [this](const boost::system::error_code& error, size_t bytes) {
-                            --pending_;
-                            reading_ = false;
-                            on_read(error, bytes);
-                            server_.release(id_);
-                          });
+  const bool more = phase_ == Phase::kHead || phase_ == Phase::kBody;
+  if (more && large_buffer_ == nullptr) large_buffer_.reset(new char[kReadBytes]);
+  const asio::mutable_buffer buffer =
+      more ? asio::buffer(large_buffer_.get(), kReadBytes) : asio::buffer(small_buffer_);
+  socket_.async_read_some(buffer, [this, read = static_cast<const char*>(buffer.data())](
+                                      const boost::system::error_code& error, size_t bytes) {
+    --pending_;
+    reading_ = false;
+    on_read(error, {read, bytes});
+    server_.release(id_);
+  });
 }
 
-void HttpConnection::on_read(const boost::system::error_code& error, size_t bytes) {
+void HttpConnection::on_read(const boost::system::error_code& error, std::string_view bytes) {
   if (closed_) return;
   if (error) {
     gone();
@@ -260,10 +264,12 @@ void HttpConnection::on_read(const boost::system::error_code& error, size_t byte
     arm_read();
     return;
   }
-  inbox_.append(read_buffer_.data(), bytes);
+  inbox_.append(bytes);
   if (phase_ == Phase::kIdle) enter(Phase::kHead);
   if (phase_ == Phase::kBody) since_ = server_.now();
   if (phase_ == Phase::kHead || phase_ == Phase::kBody) parse();
+  if (phase_ != Phase::kHead && phase_ != Phase::kBody) large_buffer_.reset();
+  if (inbox_.empty() && inbox_.capacity() > kReadBytesSmall) inbox_.shrink_to_fit();
   arm_read();
 }
 
@@ -473,26 +479,39 @@ void HttpConnection::begin_upgrade(const Route* route) {
 }
 
 void HttpConnection::dispatch() {
-  request_.body = std::move(parser_->get().body());
+  HttpRequest request = std::exchange(request_, {});
+  request.body = std::move(parser_->get().body());
+  keep_for_answer(request);
+  parser_.reset();
   enter(Phase::kAnswering);
   handed_over_ = since_;
   server_.request_count.fetch_add(1, std::memory_order_relaxed);
-  HttpRequest request = request_;
-  request_.body.clear();
-  HttpRequest known;  // the handler may keep the request
-  known.path = request_.path;
-  known.request_id = request_.request_id;
-  server_.work([route = route_, peer = ref(), r = std::move(request), head = std::move(known),
-                server = &server_]() mutable {
+  server_.work([route = route_, peer = ref(), r = std::move(request)]() mutable {
     try {
       route->handle(std::move(r), peer);
     } catch (const std::exception& e) {
       // Libraries throw bad_alloc and length_error; one request ends, the service stays.
       log_event(LogLevel::kError, "handler_exception", {{"what", e.what()}});
-      peer.reply({.status = 500,
-                  .body = server->error_body(head, 500, "internal_error", "The request failed.")});
+      peer.post([](Exchange& exchange) { static_cast<HttpConnection&>(exchange).fail(); });
     }
   });
+}
+
+/// What the answer's head and the access log need of a request that the handler gets.
+void HttpConnection::keep_for_answer(const HttpRequest& request) {
+  request_.method = request.method;
+  request_.path = request.path;
+  request_.request_id = request.request_id;
+  for (const char* name : {"origin", "traceparent"}) {
+    if (const std::string* value = request.header(name)) {
+      request_.headers.emplace_back(name, *value);
+    }
+  }
+}
+
+void HttpConnection::fail() {
+  reply({.status = 500,
+         .body = server_.error_body(request_, 500, "internal_error", "The request failed.")});
 }
 
 /// An answer before the request was read completely.
@@ -577,7 +596,7 @@ void HttpConnection::start_stream(StreamHead head) {
   send(bytes);
 }
 
-void HttpConnection::write(std::string bytes) {
+void HttpConnection::write(std::string_view bytes) {
   if (closed_ || !streaming_ || phase_ != Phase::kAnswering || bytes.empty()) return;
   if (head_only_) return;
   if (http10_) {
@@ -585,10 +604,10 @@ void HttpConnection::write(std::string bytes) {
     return;
   }
   char size[20];
-  const int length = std::snprintf(size, sizeof(size), "%zx\r\n", bytes.size());
-  bytes.insert(0, size, static_cast<size_t>(length));
-  bytes += "\r\n";
-  send(bytes);
+  const auto [end, error] = std::to_chars(size, size + sizeof(size), bytes.size(), 16);
+  CHECK(error == std::errc{});
+  outbox_.append(size, end).append("\r\n").append(bytes).append("\r\n");
+  send_outbox();
 }
 
 void HttpConnection::finish() {
@@ -613,6 +632,10 @@ void HttpConnection::abort_stream() {
 
 void HttpConnection::send(std::string_view bytes) {
   outbox_ += bytes;
+  send_outbox();
+}
+
+void HttpConnection::send_outbox() {
   if (writing_) return;
   if (!server_.in_batch() || outbox_.size() > kBatchBytes) {
     write_some();
@@ -712,6 +735,17 @@ void HttpConnection::show_life() {
   if (event_stream_) write(": keep-alive\n\n");
 }
 
+/// What a burst needed is not kept through the silence after it.
+void HttpConnection::shrink(int64_t now) {
+  if (sending_.capacity() + outbox_.capacity() <= kOutboxKept) return;
+  if (unsent_bytes() == 0 && now - write_since_ > server_.options.tick_micros) {
+    sending_.clear();
+    sent_ = 0;
+    sending_.shrink_to_fit();
+    outbox_.shrink_to_fit();
+  }
+}
+
 void HttpConnection::on_tick(int64_t now) {
   if (closed_) return;
   const ServerOptions& options = server_.options;
@@ -721,6 +755,7 @@ void HttpConnection::on_tick(int64_t now) {
   }
   switch (phase_) {
     case Phase::kIdle:
+      shrink(now);
       if (now - since_ > options.idle_micros_max) close();
       return;
     case Phase::kHead:
@@ -738,9 +773,9 @@ void HttpConnection::on_tick(int64_t now) {
       if (now - since_ > kLingerMicros) close();
       return;
     case Phase::kAnswering:
-      if (!writing_ && now - std::max(since_, write_since_) > options.keep_alive_micros) {
-        show_life();
-      }
+      if (writing_) return;
+      shrink(now);
+      if (now - std::max(since_, write_since_) > options.keep_alive_micros) show_life();
       return;
     case Phase::kFlushing:
     case Phase::kUpgrading:

@@ -23,7 +23,6 @@ bool add_value(std::string_view text, std::vector<std::string>& values) {
 
 /// Whether `path` fits `pattern`; `values` are what its braces stand for.
 bool fits(std::string_view pattern, std::string_view path, std::vector<std::string>& values) {
-  if (pattern.find('{') == std::string_view::npos) return pattern == path;
   for (;;) {
     if (pattern == kTail) return add_value(path, values);
     const bool more = pattern.find('/') != std::string_view::npos;
@@ -37,23 +36,47 @@ bool fits(std::string_view pattern, std::string_view path, std::vector<std::stri
 
 }  // namespace
 
+Router::Router(std::vector<Route> routes) : routes_(std::move(routes)) {
+  for (size_t i = 0; i < routes_.size(); ++i) {
+    const std::string& path = routes_[i].path;
+    (path.find('{') == std::string::npos ? exact_[path] : patterns_).push_back(i);
+  }
+}
+
+template <typename Visit>
+void Router::visit_rows(std::string_view path, Visit visit) const {
+  static const std::vector<size_t> kNone;
+  const auto found = exact_.find(path);
+  const std::vector<size_t>& exact = found == exact_.end() ? kNone : found->second;
+  std::vector<std::string> values;
+  for (size_t i = 0, j = 0; i < exact.size() || j < patterns_.size();) {
+    values.clear();
+    const bool is_exact = i < exact.size() && (j == patterns_.size() || exact[i] < patterns_[j]);
+    const Route& route = routes_[is_exact ? exact[i++] : patterns_[j++]];
+    if (!is_exact && !fits(route.path, path, values)) continue;
+    if (visit(route, values)) return;
+  }
+}
+
 Router::Match Router::find(std::string_view method, std::string_view path) const {
   Match match;
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
-  for (const Route& route : routes_) {
-    std::vector<std::string> values;
-    if (!fits(route.path, path, values)) continue;
+  visit_rows(path, [&](const Route& route, std::vector<std::string>& values) {
     match.path_exists = true;
+    if (route.method != wanted) return false;
+    match.route = &route;
+    match.values = std::move(values);
+    return true;
+  });
+  if (match.route != nullptr || !match.path_exists) return match;
+  visit_rows(path, [&](const Route& route, std::vector<std::string>&) {
     if (match.allow.find(route.method) == std::string::npos) {
       match.allow += (match.allow.empty() ? "" : ", ") + route.method;
       if (route.method == "GET") match.allow += ", HEAD";
     }
-    if (route.method == wanted && match.route == nullptr) {
-      match.route = &route;
-      match.values = std::move(values);
-    }
-  }
-  if (match.path_exists) match.allow += ", OPTIONS";
+    return false;
+  });
+  match.allow += ", OPTIONS";
   return match;
 }
 

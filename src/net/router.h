@@ -2,6 +2,7 @@
 /// Router: endpoint rows and how a path finds its row. A path without a row does not exist.
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,19 +34,26 @@ struct Route {
 /// Immutable after construction.
 class Router {
  public:
-  explicit Router(std::vector<Route> routes) : routes_(std::move(routes)) {}
+  explicit Router(std::vector<Route> routes);
 
   struct Match {
     const Route* route = nullptr;
     std::vector<std::string> values = {};
-    bool path_exists = false;  ///< the path has a row, but not for this method
-    std::string allow = {};    ///< methods of the path, for Allow
+    bool path_exists = false;
+    std::string allow = {};  ///< methods of the path, for Allow; only when there is no route
   };
   /// HEAD finds the GET row. OPTIONS finds none, but fills `allow`.
   Match find(std::string_view method, std::string_view path) const;
 
  private:
+  /// Calls `visit` with each row that fits, in their order, until it returns true.
+  template <typename Visit>
+  void visit_rows(std::string_view path, Visit visit) const;
+
   std::vector<Route> routes_;
+  // Indices into routes_, in order.
+  std::map<std::string, std::vector<size_t>, std::less<>> exact_;  ///< rows without braces, by path
+  std::vector<size_t> patterns_;                                   ///< the others
 };
 
 }  // namespace hadal

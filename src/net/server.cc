@@ -9,6 +9,11 @@
 #include <boost/asio/write.hpp>
 
 namespace hadal {
+namespace {
+
+constexpr size_t kPostsKept = 4096;  // a larger batch's memory is given back
+
+}  // namespace
 
 bool PeerState::on_quiet(Exchange& exchange) {
   (void)exchange;
@@ -170,13 +175,12 @@ void ServerCore::post(uint64_t connection, uint64_t serial,
 }
 
 void ServerCore::run_posted() {
-  std::vector<Posted> batch;
   {
     MutexLock lock(posted_mu_);
-    batch.swap(posted_);
+    batch_.swap(posted_);
   }
   in_batch_ = true;
-  for (Posted& posted : batch) {
+  for (Posted& posted : batch_) {
     const auto found = connections.find(posted.connection);
     if (found == connections.end() || found->second->serial() != posted.serial) continue;
     if (found->second->erasable()) continue;
@@ -192,6 +196,8 @@ void ServerCore::run_posted() {
     if (found != connections.end()) found->second->flush();
   }
   to_flush_.clear();
+  batch_.clear();
+  if (batch_.capacity() > kPostsKept) std::vector<Posted>().swap(batch_);
 }
 
 void ServerCore::work(UniqueFunction<void()> action) {

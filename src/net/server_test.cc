@@ -35,6 +35,10 @@ struct EchoSocket final : PeerState {
   void on_message(Exchange& exchange, std::string text) override {
     if (text == "bye") {
       exchange.finish();
+    } else if (text == "flood") {
+      std::atomic<int>& counter = gone;
+      for (int i = 0; i < 8; ++i) exchange.write(std::string(1 << 20, 'x'));
+      EXPECT_EQ(counter, 0) << "the state has ended below its own call";
     } else {
       exchange.write("echo " + text);
     }
@@ -525,6 +529,16 @@ TEST_F(ServerTest, WebSocketHangUpIsNoticed) {
   client.send(kUpgradeRequest);
   client.read_until("\r\n\r\n");
   client.hang_up();
+  EXPECT_TRUE(eventually([&] { return gone_ == 1 && server_->stats().open == 0; }));
+}
+
+// Goal: who does not read is dropped, and not before the call that wrote too much has returned.
+TEST_F(ServerTest, WebSocketDropsASlowReader) {
+  start();
+  TestClient client(server_->port());
+  client.send(kUpgradeRequest);
+  client.read_until("\r\n\r\n");
+  client.send(text_frame("flood"));
   EXPECT_TRUE(eventually([&] { return gone_ == 1 && server_->stats().open == 0; }));
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "net/detail/core.h"
 #include <boost/asio/buffers_iterator.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -38,7 +39,7 @@ class WebSocketConnection final : public Connection {
 
   void reply(HttpReply) override {}
   void start_stream(StreamHead) override {}
-  void write(std::string bytes) override;
+  void write(std::string_view bytes) override;
   void finish() override;
   void abort_stream() override { finish(); }
   size_t unsent_bytes() const override { return unsent_; }
@@ -47,6 +48,7 @@ class WebSocketConnection final : public Connection {
   void read();
   void on_read(const boost::system::error_code& error);
   void refuse(websocket::close_code code);
+  void drop_slow_reader();
   void write_next();
   void count_ping();
 
@@ -155,15 +157,26 @@ void WebSocketConnection::drain() {
   if (!finishing_) refuse(websocket::close_code::going_away);
 }
 
-void WebSocketConnection::write(std::string bytes) {
+void WebSocketConnection::write(std::string_view bytes) {
   if (closed_ || finishing_) return;
   unsent_ += bytes.size();
-  if (unsent_ > kWebSocketUnsentBytes) {  // a reader that does not read
-    close();
+  if (unsent_ > kWebSocketUnsentBytes) {
+    drop_slow_reader();
     return;
   }
-  outbox_.push_back(std::move(bytes));
+  outbox_.emplace_back(bytes);
   if (open_ && !writing_) write_next();
+}
+
+/// Later, because close() ends the state that is writing.
+void WebSocketConnection::drop_slow_reader() {
+  finishing_ = true;
+  ++pending_;
+  asio::post(server_.io, [this] {
+    --pending_;
+    close();
+    server_.release(id_);
+  });
 }
 
 void WebSocketConnection::write_next() {

@@ -111,7 +111,7 @@ class HttpGeneration final : public GenerationHost {
   }
 
  private:
-  void advance(Exchange& exchange, std::string bytes) {
+  void advance(Exchange& exchange, const std::string& bytes) {
     exchange.note_tokens(generation_.prompt_tokens(), generation_.completion_tokens());
     if (generation_.failure()) {
       fail(exchange, *generation_.failure());
@@ -119,7 +119,7 @@ class HttpGeneration final : public GenerationHost {
     }
     on_begin(exchange, 0);
     if (generation_.plan().params.stream) {
-      exchange.write(std::move(bytes));
+      exchange.write(bytes);
       if (exchange.unsent_bytes() > limits::kStreamUnsentBytes) {
         log_event(LogLevel::kWarn, "slow_client_cancelled");
         exchange.abort_stream();
@@ -277,7 +277,7 @@ void Generation::place_tokens(Choice& choice, TokenPlace place) const {
   }
 }
 
-void Generation::emit(std::string& out, Choice& choice, OutputPiece piece) {
+void Generation::emit(std::string& out, Choice& choice, OutputPiece&& piece) {
   if (!piece.empty()) {
     place_tokens(choice, piece.content.empty() ? TokenPlace::kElsewhere : TokenPlace::kAnswer);
   }
@@ -322,8 +322,9 @@ void Generation::on_prompt_scores(int index, std::vector<TokenEvent> scores) {
   }
 }
 
-std::string Generation::on_token(int index, const TokenEvent& event) {
-  std::string out;
+const std::string& Generation::on_token(int index, const TokenEvent& event) {
+  std::string& out = token_bytes_;
+  out.clear();
   Choice& choice = choices_[static_cast<size_t>(index)];
   if (choice.done || plan_.params.prompt_only) return out;
   ++choice.completion_tokens;

@@ -107,8 +107,8 @@ class Generation {
   Checked start(MakeSink make_sink);
   /// The first bytes of a stream.
   std::string begin();
-  /// These give the bytes to send now (streams only).
-  std::string on_token(int choice, const TokenEvent& event);
+  /// These give the bytes to send now (streams only). Those of a token are valid until the next.
+  const std::string& on_token(int choice, const TokenEvent& event);
   std::string on_finish(int choice, const FinishEvent& event);
   /// What the prompt's tokens but the first are worth; comes before any token.
   void on_prompt_scores(int choice, std::vector<TokenEvent> scores);
@@ -128,7 +128,7 @@ class Generation {
 
  private:
   GenerateRequest request_for(const Choice& choice) const;
-  void emit(std::string& out, Choice& choice, OutputPiece piece);
+  void emit(std::string& out, Choice& choice, OutputPiece&& piece);
   void place_tokens(Choice& choice, TokenPlace place) const;
   void end_choice(std::string& out, Choice& choice, std::string reason);
   void keep_best();
@@ -138,6 +138,7 @@ class Generation {
   TokenBackend& backend_;
   GenerationPlan plan_;
   std::vector<Choice> choices_;
+  std::string token_bytes_;  ///< what on_token() gives; its memory is used again
   size_t open_ = 0;
   int64_t start_micros_ = 0;
   Checked failure_;

@@ -23,16 +23,15 @@ bool ChoiceOutput::stopped() const {
   return filter_.stopped() || (parser_ && parser_->ended()) || (one_call_ && has_calls());
 }
 
-OutputPiece ChoiceOutput::route(std::string text) {
+OutputPiece ChoiceOutput::route(std::string_view text) {
   OutputPiece piece;
   if (!parser_) {
     piece.content = filter_.push(text);
     return piece;
   }
-  std::vector<OutputEvent> events;
-  parser_->push(text, events);
-  piece.add(std::move(events));
-  piece.content = filter_.push(piece.content);
+  parser_->push(text, events_);
+  piece.add(std::move(events_));
+  if (!piece.content.empty()) piece.content = filter_.push(piece.content);
   return piece;
 }
 
@@ -51,10 +50,9 @@ OutputPiece ChoiceOutput::finish() {
   if (filter_.stopped()) return {};
   OutputPiece piece = route(detokenizer_.finish());
   if (parser_) {
-    std::vector<OutputEvent> events;
-    parser_->finish(events);
+    parser_->finish(events_);
     OutputPiece rest;
-    rest.add(std::move(events));
+    rest.add(std::move(events_));
     piece.reasoning += rest.reasoning;
     piece.content += filter_.push(rest.content);
     piece.calls.insert(piece.calls.end(), rest.calls.begin(), rest.calls.end());

@@ -51,13 +51,14 @@ class ChoiceOutput {
   std::optional<Message> sampled_turn();
 
  private:
-  OutputPiece route(std::string text);
+  OutputPiece route(std::string_view text);
   void record(TokenId id);
   void note(const OutputPiece& piece);
 
   const Tokenizer& tokenizer_;
   Detokenizer detokenizer_;
   std::optional<OutputParser> parser_;
+  std::vector<OutputEvent> events_;  ///< of one push; empty in between, its memory is used again
   StopStringFilter filter_;
   int64_t reasoning_tokens_ = 0;
   bool one_call_ = false;

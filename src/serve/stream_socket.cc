@@ -53,7 +53,7 @@ bool asks_to_stop(std::string_view text) {
 void StreamSocket::send(Exchange& exchange, std::string_view messages) {
   while (!messages.empty()) {
     const size_t end = messages.find(kSocketMessageEnd);
-    exchange.write(std::string(messages.substr(0, end)));
+    exchange.write(messages.substr(0, end));
     messages.remove_prefix(end == std::string_view::npos ? messages.size() : end + 1);
   }
 }

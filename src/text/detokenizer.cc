@@ -44,6 +44,8 @@ std::string Detokenizer::push(TokenId id) {
   if (std::exchange(first_, false) && tokenizer_.drops_leading_blank() && piece.starts_with(' ')) {
     piece.remove_prefix(1);
   }
+  const auto ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+  if (pending_.empty() && std::ranges::all_of(piece, ascii)) return std::string(piece);
   pending_.append(piece);
   const size_t complete = utf8_complete_prefix(pending_);
   std::string out = replace_invalid(std::string_view(pending_).substr(0, complete));

@@ -55,7 +55,8 @@ struct OutputPiece {
   std::vector<std::string> warnings = {};
 
   bool empty() const { return reasoning.empty() && content.empty() && calls.empty(); }
-  void add(std::vector<OutputEvent> events);
+  /// Takes what is in them and leaves none.
+  void add(std::vector<OutputEvent>&& events);
 };
 
 struct OutputParserOptions {
@@ -106,6 +107,7 @@ class OutputParser {
     kBlock,  ///< in a block of calls, between calls
     kCall,
   };
+  size_t plain_run(std::string_view text) const;
   void take(char byte);
   void resolve(bool at_end);
   bool active(const Marker& marker) const;

@@ -59,6 +59,7 @@ std::string StopStringFilter::stop_here() {
 
 std::string StopStringFilter::push(std::string_view text) {
   if (stopped_) return {};
+  if (patterns_.empty()) return std::string(text);
   for (char byte : text) {
     advance(byte);
     if (decided()) return stop_here();

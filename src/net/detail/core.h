@@ -137,6 +137,7 @@ class ServerCore {
 
   Mutex posted_mu_;
   std::vector<Posted> posted_ GUARDED_BY(posted_mu_);
+  std::vector<Posted> batch_;  ///< those that run; empty in between, its memory is used again
   std::vector<uint64_t> to_flush_;
   bool in_batch_ = false;
 };

@@ -12,7 +12,7 @@ class ChatWriter final : public ReplyWriter {
   ChatWriter(ReplyHead head, const Tokenizer& tokenizer, bool usage_asked, bool logprobs)
       : head_(std::move(head)),
         tokenizer_(tokenizer),
-        chunk_prefix_("data: " + reply_prefix(head_, "chat.completion.chunk")),
+        chunk_prefix_("data: " + reply_prefix(head_, "chat.completion.chunk") + ",\"choices\":["),
         usage_asked_(usage_asked),
         logprobs_(logprobs) {}
 
@@ -47,7 +47,7 @@ class ChatWriter final : public ReplyWriter {
 
   void end(std::string& out, const Usage& usage) override {
     if (usage_asked_) {
-      out += chunk_prefix_ + ",\"choices\":[],\"usage\":";
+      out += chunk_prefix_ + "],\"usage\":";
       append_usage(out, usage);
       out += "}\n\n";
     }
@@ -104,19 +104,21 @@ class ChatWriter final : public ReplyWriter {
 
   void open_chunk(std::string& out, int index) const {
     out += chunk_prefix_;
-    out += ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":{";
+    out += "{\"index\":";
+    out += std::to_string(index);
+    out += ",\"delta\":{";
   }
 
   /// `with_logprobs`: writes that choice's waiting logprobs.
   void close_chunk(std::string& out, Choice* with_logprobs, std::string_view reason) const {
-    out += "},\"logprobs\":";
     if (with_logprobs != nullptr && !with_logprobs->logprobs.empty()) {
+      out += "},\"logprobs\":";
       append_logprobs(out, with_logprobs->logprobs);
       with_logprobs->logprobs.clear();
+      out += ",\"finish_reason\":";
     } else {
-      out += "null";
+      out += "},\"logprobs\":null,\"finish_reason\":";
     }
-    out += ",\"finish_reason\":";
     if (reason.empty()) {
       out += "null";
     } else {
@@ -137,7 +139,7 @@ class ChatWriter final : public ReplyWriter {
 
   ReplyHead head_;
   const Tokenizer& tokenizer_;
-  std::string chunk_prefix_;
+  std::string chunk_prefix_;  ///< of every chunk, up to its choices
   bool usage_asked_;
   bool logprobs_;
 };

@@ -23,7 +23,7 @@ bool may_begin(char byte) {
 
 }  // namespace
 
-void OutputPiece::add(std::vector<OutputEvent> events) {
+void OutputPiece::add(std::vector<OutputEvent>&& events) {
   for (OutputEvent& event : events) {
     switch (event.kind) {
       case OutputEvent::Kind::kReasoning:
@@ -39,6 +39,7 @@ void OutputPiece::add(std::vector<OutputEvent> events) {
         calls.push_back(std::move(event));
     }
   }
+  events.clear();
 }
 
 OutputParser::OutputParser(OutputParserOptions options)
@@ -75,11 +76,24 @@ bool OutputParser::inside_reasoning() const {
 
 void OutputParser::push(std::string_view text, std::vector<OutputEvent>& out) {
   out_ = &out;
-  for (const char byte : text) {
-    if (ended_) break;
-    take(byte);
+  while (!text.empty() && !ended_) {
+    const size_t run = plain_run(text);
+    if (run > 0) {
+      emit_text(text.substr(0, run));
+    } else {
+      take(text.front());
+    }
+    text.remove_prefix(std::max<size_t>(run, 1));
   }
   out_ = nullptr;
+}
+
+/// Bytes at the front of `text` that take() would hand on one by one, unchanged.
+size_t OutputParser::plain_run(std::string_view text) const {
+  const bool in_text = where_ == Where::kReasoning || where_ == Where::kContent;
+  if (!in_text || !pending_.empty() || !held_.empty()) return 0;
+  const auto special = [](char byte) { return may_begin(byte) || byte == '\n'; };
+  return static_cast<size_t>(std::ranges::find_if(text, special) - text.begin());
 }
 
 void OutputParser::finish(std::vector<OutputEvent>& out) {
