@@ -4,9 +4,10 @@
 // included, so neither the clients nor other programs on the machine move them. The bound of a rate
 // is a server that does nothing but receive the same requests and send the same bytes back.
 //
-//   frontend_bench [requests|tokens|latency|streams] [seconds] 2> /dev/null
+//   frontend_bench [requests|tokens|steps|latency|streams] [seconds] 2> /dev/null
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -29,6 +30,7 @@
 #include <unistd.h>
 
 #include "app/endpoints.h"
+#include "base/log.h"
 #include "net/server.h"
 #include "serve/testing/scripted.h"
 #include "timing.h"
@@ -38,6 +40,7 @@ namespace {
 
 constexpr int kTokens = 256;  // of a streamed answer
 constexpr int kConnections = 64;
+constexpr auto kStep = std::chrono::milliseconds(2);  // of the part "steps"
 constexpr int kIdleStreams = 5000;
 constexpr int kIdleTokens = 16;  // that such a stream has had before it fell silent
 constexpr TokenId kWord = 259;   // see bench_tokenizer()
@@ -57,8 +60,8 @@ void pin(int core) {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
-/// Says a word to every request: at once one, or in steps one to each running request as an engine
-/// with a full batch does; or a few and then nothing more.
+/// Says a word to every request: at once one, or in steps one to each running request, one step
+/// after another or in set intervals as a real engine; or a few and then nothing more.
 class NullEngine final : public TokenBackend {
  public:
   NullEngine() : thread_([this] { run(); }) {}
@@ -96,6 +99,7 @@ class NullEngine final : public TokenBackend {
   EngineStats stats() const override { return {.rows_max = 64, .queue_max = 256}; }
 
   void set_idle(bool idle) { idle_ = idle; }
+  void set_step(std::chrono::microseconds interval) { interval_micros_ = interval.count(); }
 
  private:
   struct Row {
@@ -126,11 +130,14 @@ class NullEngine final : public TokenBackend {
         if (--row.left == 0) row.sink->on_finish(ended(kTokens));
       }
       std::erase_if(rows, [](const Row& row) { return row.left == 0; });
+      const int64_t interval = interval_micros_;
+      if (interval > 0) std::this_thread::sleep_for(std::chrono::microseconds(interval));
     }
   }
 
   std::atomic<RequestId> next_id_{0};
   std::atomic<bool> idle_{false};
+  std::atomic<int64_t> interval_micros_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Row> arriving_;
@@ -139,11 +146,13 @@ class NullEngine final : public TokenBackend {
   std::thread thread_;
 };
 
-/// Answers requests of one size with the same bytes each, and does nothing else.
+/// Answers requests of one size with the same bytes each, in so many pieces, and does nothing else.
 class BareServer {
  public:
-  BareServer(size_t request_bytes, std::string answer)
-      : request_bytes_(request_bytes), answer_(std::move(answer)) {
+  BareServer(size_t request_bytes, std::string answer, size_t pieces)
+      : request_bytes_(request_bytes),
+        answer_(std::move(answer)),
+        piece_bytes_((answer_.size() + pieces - 1) / pieces) {
     listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address = {};
     address.sin_family = AF_INET;
@@ -192,11 +201,15 @@ class BareServer {
     got += static_cast<size_t>(bytes);
     if (got < request_bytes_) return;
     got = 0;
-    (void)!::send(peer.fd, answer_.data(), answer_.size(), MSG_NOSIGNAL);
+    for (size_t at = 0; at < answer_.size(); at += piece_bytes_) {
+      const size_t bytes = std::min(piece_bytes_, answer_.size() - at);
+      (void)!::send(peer.fd, answer_.data() + at, bytes, MSG_NOSIGNAL);
+    }
   }
 
   size_t request_bytes_;
   std::string answer_;
+  size_t piece_bytes_;
   int listener_ = -1;
   uint16_t port_ = 0;
   std::atomic<bool> ending_{false};
@@ -410,38 +423,50 @@ void report(const char* what, double value, double target, bool more_is_better, 
   std::fflush(stdout);
 }
 
+struct Rate {
+  const char* what;
+  bool stream = false;
+  int tokens = 1;     ///< of an answer; what is counted
+  size_t writes = 1;  ///< of an answer, for the bound
+  double target = 0;  ///< 0: none is set
+};
+
 /// A rate, what it consists of, and its bound.
-void measure_rate(const char* what, uint16_t port, bool stream, int max_tokens, double target,
-                  double seconds) {
-  CpuTime cpu;
+void measure_rate(const Rate& rate, uint16_t port, double seconds) {
   const auto load = [&](uint16_t to, CpuTime& time) {
     return in_client<LoadResult>(
-        [&](auto mark) { return run_load(to, stream, max_tokens, seconds, mark); }, &time);
+        [&](auto mark) { return run_load(to, rate.stream, rate.tokens, seconds, mark); }, &time);
   };
+  CpuTime cpu;
   const LoadResult ours = load(port, cpu);
-  const std::string answer = answer_of(port, stream, max_tokens);
+  const std::string answer = answer_of(port, rate.stream, rate.tokens);
   CpuTime bare_cpu;
-  double bare_units = 0;
+  double bound = 0;
   {
-    const BareServer bare(chat_request(stream, max_tokens).size(), answer);
-    bare_units = double(load(bare.port(), bare_cpu).answers) * max_tokens;
+    const BareServer bare(chat_request(rate.stream, rate.tokens).size(), answer, rate.writes);
+    bound = double(load(bare.port(), bare_cpu).answers) * rate.tokens;
+    bound /= bare_cpu.all();
   }
-  const double units = double(ours.answers) * max_tokens;
-  report(what, units / cpu.all(), target, true, "1/s");
+  const double units = double(ours.answers) * rate.tokens;
+  const double reached = units / cpu.all();
+  if (rate.target > 0) {
+    report(rate.what, reached, rate.target, true, "1/s");
+  } else {
+    fmt::print("{:34} {:>12.3f} 1/s\n", rate.what, reached);
+  }
   fmt::print("  wall clock {:.0f} 1/s, server at {:.0f} % of a core, clients at {:.0f} %\n",
              units / ours.seconds, 100 * cpu.all() / ours.seconds,
              100 * ours.client_cpu / ours.seconds);
   fmt::print("  each {:.3f} us of our code, {:.3f} us of the kernel, {:.1f} bytes\n",
-             cpu.user / units * 1e6, cpu.system / units * 1e6, double(answer.size()) / max_tokens);
-  const double bound = bare_units / bare_cpu.all();
+             cpu.user / units * 1e6, cpu.system / units * 1e6, double(answer.size()) / rate.tokens);
   fmt::print("  bound (receive, send) {:.0f} 1/s, reached {:.0f} %\n", bound,
-             100 * units / cpu.all() / bound);
+             100 * reached / bound);
   std::fflush(stdout);
 }
 
 void measure_latency(uint16_t port, double seconds) {
   const std::string answer = answer_of(port, false, 1);
-  const BareServer bare(chat_request(false, 1).size(), answer);
+  const BareServer bare(chat_request(false, 1).size(), answer, 1);
   const auto alone = [&](uint16_t to) {
     return in_client<Latency>([&](auto) { return run_latency(to, seconds); });
   };
@@ -523,6 +548,7 @@ int run(const std::string& part, double seconds) {
   ::setrlimit(RLIMIT_NOFILE, &files);
   ::signal(SIGPIPE, SIG_IGN);
   pin(0);
+  const LogWriter log;
 
   const std::unique_ptr<Tokenizer> tokenizer = bench_tokenizer();
   auto source = ChatTemplate::parse(kTemplate);
@@ -532,6 +558,7 @@ int run(const std::string& part, double seconds) {
   model->id = "null";
   model->tokenizer = tokenizer.get();
   model->chat_template = &chat_template;
+  model->chosen_codec = model->codec();
   model->n_ctx = 8192;
   NullEngine engine;
   SingleModel models;
@@ -553,10 +580,23 @@ int run(const std::string& part, double seconds) {
 
   const auto wanted = [&](const char* name) { return part.empty() || part == name; };
   if (wanted("requests")) {
-    measure_rate("requests/s per core", port, false, 1, kTargets.requests, seconds);
+    measure_rate({.what = "requests/s per core", .target = kTargets.requests}, port, seconds);
   }
   if (wanted("tokens")) {
-    measure_rate("streamed tokens/s per core", port, true, kTokens, kTargets.tokens, seconds);
+    const Rate tokens = {.what = "streamed tokens/s per core",
+                         .stream = true,
+                         .tokens = kTokens,
+                         .target = kTargets.tokens};
+    measure_rate(tokens, port, seconds);
+  }
+  if (wanted("steps")) {
+    engine.set_step(kStep);
+    const Rate each = {.what = "tokens/s per core, each written",
+                       .stream = true,
+                       .tokens = kTokens,
+                       .writes = kTokens};
+    measure_rate(each, port, seconds);
+    engine.set_step({});
   }
   if (wanted("latency")) measure_latency(port, seconds);
   if (wanted("streams")) {
