@@ -1,5 +1,7 @@
 #include "net/router.h"
 
+#include <span>
+
 namespace hadal {
 namespace {
 
@@ -45,9 +47,8 @@ Router::Router(std::vector<Route> routes) : routes_(std::move(routes)) {
 
 template <typename Visit>
 void Router::visit_rows(std::string_view path, Visit visit) const {
-  static const std::vector<size_t> kNone;
-  const auto found = exact_.find(path);
-  const std::vector<size_t>& exact = found == exact_.end() ? kNone : found->second;
+  std::span<const size_t> exact;
+  if (const auto found = exact_.find(path); found != exact_.end()) exact = found->second;
   std::vector<std::string> values;
   for (size_t i = 0, j = 0; i < exact.size() || j < patterns_.size();) {
     values.clear();
