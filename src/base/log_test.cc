@@ -108,7 +108,7 @@ TEST(LogWriter, EndsInTime) {
     for (int i = 0; i < 3; ++i) log_text("line " + std::to_string(i));
   }
   EXPECT_EQ(read.read_to("line 2").size(), 3u);
-  auto* unread = new Pipe;  // stays open: the thread that was left alone still waits for it
+  static auto* const unread = new Pipe;  // stays open: the thread that was left alone waits for it
   const auto begin = std::chrono::steady_clock::now();
   {
     const LogWriter writer(unread->write_fd);
