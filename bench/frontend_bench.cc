@@ -146,13 +146,11 @@ class NullEngine final : public TokenBackend {
   std::thread thread_;
 };
 
-/// Answers requests of one size with the same bytes each, in so many pieces, and does nothing else.
+/// Answers requests of one size with the same bytes each, and does nothing else.
 class BareServer {
  public:
-  BareServer(size_t request_bytes, std::string answer, size_t pieces)
-      : request_bytes_(request_bytes),
-        answer_(std::move(answer)),
-        piece_bytes_((answer_.size() + pieces - 1) / pieces) {
+  BareServer(size_t request_bytes, std::string answer)
+      : request_bytes_(request_bytes), answer_(std::move(answer)) {
     listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address = {};
     address.sin_family = AF_INET;
@@ -201,15 +199,11 @@ class BareServer {
     got += static_cast<size_t>(bytes);
     if (got < request_bytes_) return;
     got = 0;
-    for (size_t at = 0; at < answer_.size(); at += piece_bytes_) {
-      const size_t bytes = std::min(piece_bytes_, answer_.size() - at);
-      (void)!::send(peer.fd, answer_.data() + at, bytes, MSG_NOSIGNAL);
-    }
+    (void)!::send(peer.fd, answer_.data(), answer_.size(), MSG_NOSIGNAL);
   }
 
   size_t request_bytes_;
   std::string answer_;
-  size_t piece_bytes_;
   int listener_ = -1;
   uint16_t port_ = 0;
   std::atomic<bool> ending_{false};
@@ -427,8 +421,7 @@ struct Rate {
   const char* what;
   bool stream = false;
   int tokens = 1;     ///< of an answer; what is counted
-  size_t writes = 1;  ///< of an answer, for the bound
-  double target = 0;  ///< 0: none is set
+  double target = 0;  ///< 0: none is set, and the bound not measured
 };
 
 /// A rate, what it consists of, and its bound.
@@ -440,13 +433,6 @@ void measure_rate(const Rate& rate, uint16_t port, double seconds) {
   CpuTime cpu;
   const LoadResult ours = load(port, cpu);
   const std::string answer = answer_of(port, rate.stream, rate.tokens);
-  CpuTime bare_cpu;
-  double bound = 0;
-  {
-    const BareServer bare(chat_request(rate.stream, rate.tokens).size(), answer, rate.writes);
-    bound = double(load(bare.port(), bare_cpu).answers) * rate.tokens;
-    bound /= bare_cpu.all();
-  }
   const double units = double(ours.answers) * rate.tokens;
   const double reached = units / cpu.all();
   if (rate.target > 0) {
@@ -459,14 +445,20 @@ void measure_rate(const Rate& rate, uint16_t port, double seconds) {
              100 * ours.client_cpu / ours.seconds);
   fmt::print("  each {:.3f} us of our code, {:.3f} us of the kernel, {:.1f} bytes\n",
              cpu.user / units * 1e6, cpu.system / units * 1e6, double(answer.size()) / rate.tokens);
-  fmt::print("  bound (receive, send) {:.0f} 1/s, reached {:.0f} %\n", bound,
-             100 * reached / bound);
+  if (rate.target > 0) {
+    const BareServer bare(chat_request(rate.stream, rate.tokens).size(), answer);
+    CpuTime bare_cpu;
+    const double bare_units = double(load(bare.port(), bare_cpu).answers) * rate.tokens;
+    const double bound = bare_units / bare_cpu.all();
+    fmt::print("  bound (receive, send) {:.0f} 1/s, reached {:.0f} %\n", bound,
+               100 * reached / bound);
+  }
   std::fflush(stdout);
 }
 
 void measure_latency(uint16_t port, double seconds) {
   const std::string answer = answer_of(port, false, 1);
-  const BareServer bare(chat_request(false, 1).size(), answer, 1);
+  const BareServer bare(chat_request(false, 1).size(), answer);
   const auto alone = [&](uint16_t to) {
     return in_client<Latency>([&](auto) { return run_latency(to, seconds); });
   };
@@ -591,10 +583,8 @@ int run(const std::string& part, double seconds) {
   }
   if (wanted("steps")) {
     engine.set_step(kStep);
-    const Rate each = {.what = "tokens/s per core, each written",
-                       .stream = true,
-                       .tokens = kTokens,
-                       .writes = kTokens};
+    const Rate each = {
+        .what = "tokens/s per core, each written", .stream = true, .tokens = kTokens};
     measure_rate(each, port, seconds);
     engine.set_step({});
   }
