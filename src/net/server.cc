@@ -175,6 +175,7 @@ void ServerCore::post(uint64_t connection, uint64_t serial,
 }
 
 void ServerCore::run_posted() {
+  batch_.clear();  // what an exception may have left must not run again
   {
     MutexLock lock(posted_mu_);
     batch_.swap(posted_);
