@@ -138,7 +138,7 @@ def step_rooms(report):
 def step_asan(report):
     """rooms below the program, under AddressSanitizer, and UBSan but for the instruction set files"""
     side_by_side = ["kernels_test", "tensor_test", "text_test", "model_test"]
-    alone = ["base_test", "net_test", "engine_test", "serve_test"]
+    alone = ["base_test", "net_test", "engine_test", "store_test", "serve_test"]
     if not call(["./dev", "build", "asan", *side_by_side, *alone], report, "build asan", timeout=2400)[0]:
         report.add(failed=1)
         return
