@@ -228,14 +228,15 @@ TEST_F(PackedCacheTest, LeavesTheDiskRoom) {
   ASSERT_TRUE(keep(model_).ok());
   const uint64_t bytes = cache_.images()[0].bytes;
   cache_.clear();
-  disk_.available = (2ULL << 30) + bytes * 3 / 2;
+  disk_.available = (2ULL << 30) + bytes / 4;
   EXPECT_FALSE(keep(model_).ok());
+  disk_.available = (2ULL << 30) + bytes;
   EXPECT_TRUE(pack(model_).ok());
   cache_.clear();
-  disk_.available += bytes;
+  disk_.available += 2 * bytes;
   EXPECT_TRUE(keep(model_).ok());
   cache_.clear();
-  disk_.available = (2ULL << 30) + bytes / 2;
+  disk_.available = (2ULL << 30) + 8;
   EXPECT_FALSE(pack(model_).ok());
 }
 

@@ -1,7 +1,6 @@
 // Goal: prompts equal to the byte to those of DeepSeek's own encoders and templates, and answers
 // read as DeepSeek's own stream parser reads them. tools/make_codec_vectors.py made the vectors.
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -16,9 +15,7 @@ namespace hadal {
 namespace {
 
 json::object vectors() {
-  const auto path =
-      std::filesystem::path(__FILE__).parent_path() / "testdata" / "codec_vectors.json";
-  std::ifstream file(path);
+  std::ifstream file(HADAL_SOURCE_DIR "/src/serve/testdata/codec_vectors.json");
   std::stringstream text;
   text << file.rdbuf();
   auto parsed = parse_json(text.str());
