@@ -2,6 +2,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "text/grammar/testing/grammar_fixture.h"
@@ -433,6 +434,29 @@ TEST(GrammarSchemaTest, MasksEqualTheirTwinOnGeneratedSchemas) {
     const auto grammar = Grammar::from_json_schema(SchemaMaker(seed + 5000).make(3));
     ASSERT_TRUE(grammar.ok());
     random_text(std::move(start(grammar)).value(), seed, options);
+  }
+}
+
+TEST(GrammarSchemaTest, GrammarsOfOneVocabularyMayBeMadeInThreads) {
+  // Goal: automata and masks that grammars share are locked: answers made in threads are those made
+  // one after the other (see ./dev tsan).
+  constexpr uint64_t kSeeds = 24;
+  const auto answer = [](uint64_t seed) {
+    auto matcher = start(Grammar::from_json_schema(SchemaMaker(seed + 7000).make(3)));
+    EXPECT_TRUE(matcher.ok()) << seed;
+    return matcher.ok() ? random_text(std::move(matcher).value(), seed, {}) : std::string();
+  };
+  std::vector<std::vector<std::string>> made(4, std::vector<std::string>(kSeeds));
+  std::vector<std::thread> threads;
+  for (std::vector<std::string>& mine : made) {
+    threads.emplace_back([&mine, &answer] {
+      for (uint64_t seed = 0; seed < kSeeds; ++seed) mine[seed] = answer(seed);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const std::string alone = answer(seed);
+    for (const std::vector<std::string>& mine : made) EXPECT_EQ(mine[seed], alone) << seed;
   }
 }
 

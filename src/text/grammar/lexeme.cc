@@ -267,6 +267,7 @@ Lexeme::Reach Lexeme::reach_of(uint32_t state, const std::vector<Utf8Sequence>& 
         std::any_of(to.begin(), to.end(), [&](uint32_t reached) { return accepts(reached) != 0; });
     if (ends || to.size() > Reach::kStatesMax) return reach;
     if (all) reach.all = chars;
+    if (!all && chars >= Reach::kMixedMax) return reach;
     std::sort(to.begin(), to.end());
     if (to == from) {  // and so on for ever
       if (all) reach.all = Reach::kCharsMax;

@@ -95,6 +95,7 @@ class Lexeme {
   /// more not one does, and none leaves the lexeme on the way.
   struct Reach {
     static constexpr uint32_t kCharsMax = 32, kNever = UINT32_MAX;
+    static constexpr uint32_t kMixedMax = 6;  ///< where some pass, `none` is worth so many
     static constexpr size_t kStatesMax = 64;
     uint32_t all, none;
   };
