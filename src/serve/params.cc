@@ -295,6 +295,17 @@ Checked read_flag(const json::object& body, std::string_view name, bool& out) {
   return std::nullopt;
 }
 
+Checked needed_string(const json::object& object, std::string_view name, std::string_view param,
+                      std::string& out) {
+  const json::value* value = find_member(object, name);
+  if (value != nullptr && value->is_string()) {
+    out = value->get_string();
+    return std::nullopt;
+  }
+  const std::string where = std::string(param) + "." + std::string(name);
+  return invalid_param(where, "'" + where + "' must be a string.");
+}
+
 /// A user's prefixes are apart from all others, and so are a salt's.
 void isolate_user(std::string_view user_id, RequestParams& out) {
   if (user_id.empty()) return;

@@ -82,6 +82,9 @@ void isolate_user(std::string_view user_id, RequestParams& out);
 /// Optional members of one kind; 400 naming the member when it is of another.
 Checked read_string(const json::object& body, std::string_view name, std::string& out);
 Checked read_flag(const json::object& body, std::string_view name, bool& out);
+/// A member that must be a text; 400 naming `param`.`name` when it is not.
+Checked needed_string(const json::object& object, std::string_view name, std::string_view param,
+                      std::string& out);
 
 /// An array of token ids within the vocabulary.
 Checked read_token_ids(const json::value& value, std::string_view param, int64_t n_vocab,

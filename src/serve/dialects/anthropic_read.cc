@@ -40,17 +40,6 @@ ApiError unsupported_block(const std::string& param, const std::string& type) {
   return error;
 }
 
-Checked string_member(const json::object& object, std::string_view name, const std::string& param,
-                      std::string& out) {
-  const json::value* value = find_member(object, name);
-  if (value != nullptr && value->is_string()) {
-    out = value->get_string();
-    return std::nullopt;
-  }
-  const std::string where = param + "." + std::string(name);
-  return invalid_param(where, where + ": a string is needed.");
-}
-
 void add_text(std::string text, Message& out) {
   out.content += text;
   out.parts.push_back(std::move(text));
@@ -64,7 +53,7 @@ Checked for_each_block(const json::array& blocks, const std::string& param, cons
     if (!blocks[i].is_object()) return invalid_param(where, where + ": a block is an object.");
     const json::object& block = blocks[i].get_object();
     std::string type;
-    if (Checked error = string_member(block, "type", where, type)) return error;
+    if (Checked error = needed_string(block, "type", where, type)) return error;
     if (Checked error = read(block, type, where)) return error;
   }
   return std::nullopt;
@@ -84,7 +73,7 @@ Checked read_texts(const json::value& value, const std::string& param, Message& 
       [&](const json::object& block, const std::string& type, const std::string& where) -> Checked {
         if (type != "text") return unsupported_block(where, type);
         std::string text;
-        if (Checked error = string_member(block, "text", where, text)) return error;
+        if (Checked error = needed_string(block, "text", where, text)) return error;
         if (!text.starts_with(kAttribution)) add_text(std::move(text), out);
         return std::nullopt;
       });
@@ -101,7 +90,7 @@ Checked read_system(const json::object& body, Conversation& out) {
 
 Checked read_tool_result(const json::object& block, const std::string& where, Message& out) {
   out.role = "tool";
-  if (Checked error = string_member(block, "tool_use_id", where, out.tool_call_id)) return error;
+  if (Checked error = needed_string(block, "tool_use_id", where, out.tool_call_id)) return error;
   const json::value* content = find_member(block, "content");
   return content == nullptr ? std::nullopt : read_texts(*content, where + ".content", out);
 }
@@ -125,7 +114,7 @@ Checked read_user(const json::value& content, const std::string& param, Conversa
         if (std::ranges::find(kSkippedBlocks, type) != kSkippedBlocks.end()) return std::nullopt;
         if (type != "text") return unsupported_block(where, type);
         std::string text;
-        if (Checked error = string_member(block, "text", where, text)) return error;
+        if (Checked error = needed_string(block, "text", where, text)) return error;
         add_text(std::move(text), message);
         return std::nullopt;
       });
@@ -136,8 +125,8 @@ Checked read_user(const json::value& content, const std::string& param, Conversa
 
 Checked read_tool_use(const json::object& block, const std::string& where, Message& out) {
   ToolCall call;
-  if (Checked error = string_member(block, "id", where, call.id)) return error;
-  if (Checked error = string_member(block, "name", where, call.name)) return error;
+  if (Checked error = needed_string(block, "id", where, call.id)) return error;
+  if (Checked error = needed_string(block, "name", where, call.name)) return error;
   const json::value* input = find_member(block, "input");
   if (input != nullptr && !input->is_object()) {
     return invalid_param(where + ".input", where + ".input: an object is needed.");
@@ -159,7 +148,7 @@ Checked read_assistant(const json::value& content, const std::string& param, Con
         const bool thinking = type == "thinking";
         if (!thinking && type != "text") return unsupported_block(where, type);
         std::string text;
-        if (Checked error = string_member(block, type, where, text)) return error;
+        if (Checked error = needed_string(block, type, where, text)) return error;
         if (thinking) {
           message.reasoning += text;
         } else {
@@ -185,7 +174,7 @@ Checked read_messages(const json::object& body, Conversation& out) {
     if (!list[i].is_object()) return invalid_param(where, where + ": a message is an object.");
     const json::object& object = list[i].get_object();
     std::string role;
-    if (Checked error = string_member(object, "role", where, role)) return error;
+    if (Checked error = needed_string(object, "role", where, role)) return error;
     const std::string param = where + ".content";
     const json::value* content = find_member(object, "content");
     if (content == nullptr) return invalid_param(param, param + ": it is missing.");
@@ -216,7 +205,7 @@ Checked read_tool(const json::object& tool, const std::string& where, Conversati
   }
   json::object function;
   std::string name;
-  if (Checked error = string_member(tool, "name", where, name)) return error;
+  if (Checked error = needed_string(tool, "name", where, name)) return error;
   if (name.empty()) return invalid_param(where + ".name", where + ".name: it is empty.");
   function["name"] = name;
   if (const json::value* description = find_member(tool, "description")) {
@@ -240,7 +229,7 @@ Checked read_tool_choice(const json::object& body, Conversation& out) {
   if (!choice->is_object())
     return invalid_param("tool_choice", "tool_choice: an object is needed.");
   const json::object& object = choice->get_object();
-  if (Checked error = string_member(object, "type", "tool_choice", type)) return error;
+  if (Checked error = needed_string(object, "type", "tool_choice", type)) return error;
   if (Checked error = read_flag(object, "disable_parallel_tool_use", out.one_call)) return error;
   if (type == "auto") return std::nullopt;
   if (type == "none") {
@@ -255,7 +244,7 @@ Checked read_tool_choice(const json::object& body, Conversation& out) {
     return invalid_param("tool_choice", "tool_choice.type: it must be auto, any, tool or none.");
   }
   std::string name;
-  if (Checked error = string_member(object, "name", "tool_choice", name)) return error;
+  if (Checked error = needed_string(object, "name", "tool_choice", name)) return error;
   return offer_one_tool(name, out);
 }
 
@@ -277,7 +266,7 @@ Checked read_thinking(const json::object& body, Conversation& out) {
   if (const json::value* thinking = find_member(body, "thinking")) {
     std::string type;
     if (!thinking->is_object()) return invalid_param("thinking", "thinking: an object is needed.");
-    if (Checked error = string_member(thinking->get_object(), "type", "thinking", type)) {
+    if (Checked error = needed_string(thinking->get_object(), "type", "thinking", type)) {
       return error;
     }
     const bool on = type == "enabled" || type == "adaptive" || type == "between_tools";

@@ -23,17 +23,6 @@ std::string text_member(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
-Checked needed_text(const json::object& object, std::string_view name, const std::string& param,
-                    std::string& out) {
-  const json::value* value = find_member(object, name);
-  if (value != nullptr && value->is_string()) {
-    out = value->get_string();
-    return std::nullopt;
-  }
-  const std::string where = param + "." + std::string(name);
-  return invalid_param(where, "'" + where + "' must be a string.");
-}
-
 /// Items of tools that run at the provider and of its housekeeping: nothing that a model here
 /// knows.
 bool is_hosted(std::string_view type) {
@@ -98,7 +87,8 @@ class ItemReader {
         return error;
       }
       std::string words;
-      if (Checked error = needed_text(part.get_object(), text ? "text" : "refusal", param, words)) {
+      if (Checked error =
+              needed_string(part.get_object(), text ? "text" : "refusal", param, words)) {
         return error;
       }
       message.content += words;
@@ -110,7 +100,7 @@ class ItemReader {
 
   Checked message(const json::object& item, const std::string& param) {
     std::string role;
-    if (Checked error = needed_text(item, "role", param, role)) return error;
+    if (Checked error = needed_string(item, "role", param, role)) return error;
     if (role == "developer") role = "system";
     if (role != "system" && role != "user" && role != "assistant") {
       return invalid_param(param + ".role", "'role' must be user, assistant, system or developer.");
@@ -153,9 +143,9 @@ class ItemReader {
 
   Checked call(const json::object& item, std::string_view field, const std::string& param) {
     ToolCall call;
-    if (Checked error = needed_text(item, "call_id", param, call.id)) return error;
-    if (Checked error = needed_text(item, "name", param, call.name)) return error;
-    if (Checked error = needed_text(item, field, param, call.arguments)) return error;
+    if (Checked error = needed_string(item, "call_id", param, call.id)) return error;
+    if (Checked error = needed_string(item, "name", param, call.name)) return error;
+    if (Checked error = needed_string(item, field, param, call.arguments)) return error;
     answer().tool_calls.push_back(std::move(call));
     return std::nullopt;
   }
@@ -170,7 +160,7 @@ class ItemReader {
   Checked output(const json::object& item, const std::string& param) {
     open_ = false;
     Message message{.role = "tool"};
-    if (Checked error = needed_text(item, "call_id", param, message.tool_call_id)) return error;
+    if (Checked error = needed_string(item, "call_id", param, message.tool_call_id)) return error;
     const json::value* text = find_member(item, "output");
     if (text == nullptr) {
       return invalid_param(param + ".output", "'" + param + ".output' is missing.");
@@ -182,7 +172,7 @@ class ItemReader {
 
   Checked reference(const json::object& item, const std::string& param) {
     std::string id;
-    if (Checked error = needed_text(item, "id", param, id)) return error;
+    if (Checked error = needed_string(item, "id", param, id)) return error;
     const size_t first = id.find('_');
     const size_t last = id.rfind('_');
     if (first != std::string::npos && last > first && shelf_.store != nullptr) {
@@ -309,7 +299,7 @@ Checked read_tool(const json::object& tool, const std::string& param, ResponsesR
   const json::object& described =
       nested != nullptr && nested->is_object() ? nested->get_object() : tool;
   std::string name;
-  if (Checked error = needed_text(described, "name", param, name)) return error;
+  if (Checked error = needed_string(described, "name", param, name)) return error;
   if (name.empty()) return invalid_param(param + ".name", "'" + param + ".name' is empty.");
   json::object function;
   if (type == "custom") {
