@@ -26,6 +26,7 @@ inline constexpr int kSafetensorsDims = 4;
 inline constexpr size_t kCheckpointJsonBytes = 64 * kMiB;  // config, index, vocabulary
 inline constexpr uint64_t kPackedIndexBytes = 256 * kMiB;
 inline constexpr uint64_t kPackedImageBytesMin = 16 * kMiB;  // smaller ones pack in no time
+inline constexpr size_t kLogQueueBytes = kMiB;               // of lines that wait for their thread
 inline constexpr int64_t kModelLayers = 512;
 inline constexpr int64_t kModelHeads = 4096;
 inline constexpr int64_t kModelContext = 16 * 1024 * 1024;

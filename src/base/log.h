@@ -36,10 +36,6 @@ void log_event(LogLevel level, std::string_view event, std::initializer_list<Log
 /// Text for people, as it is, in order with the lines of log_event().
 void log_text(std::string_view text);
 
-namespace limits {
-inline constexpr size_t kLogQueueBytes = 1 << 20;
-}
-
 class LogQueue;  // private: log.cc
 
 /// While it lives, lines wait in a queue until `fd` takes them, at most limits::kLogQueueBytes of
