@@ -29,7 +29,7 @@ TEST(Simulator, StoriesBreakNoRule) {
   EXPECT_GT(sum.expired, 100);
   EXPECT_GT(sum.failed, 100);
   EXPECT_GT(sum.refused, 100);
-  EXPECT_GT(sum.disk_pages, 20);
+  EXPECT_GT(sum.disk_pages, 5);
   EXPECT_GT(sum.disk_corrupt, 0);
   set_log_level(LogLevel::kInfo);
 }
