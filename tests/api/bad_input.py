@@ -167,7 +167,7 @@ def check_body(client, schema, path, operation, media, body, name, value):
     shape = operation["responses"][str(status)]["content"]["application/json"]["schema"]
     if not schema.allows(shape, error):
         return f"{what}: the error has another shape: {data[:200]!r}"
-    if not allowed and name not in json.dumps(error):
+    if not allowed and status != 413 and name not in json.dumps(error):  # 413: no field was read
         return f"{what}: the error does not name the field: {data[:200]!r}"
     return None
 

@@ -144,8 +144,8 @@ class KilledServer(unittest.TestCase):
             second = ask(client, "Which number?", previous_response_id=first.id)
             gone = ask(client, "A secret that is to be forgotten.")
             client.responses.delete(gone.id)
-            running = client.responses.create(model=with_server.MODEL_ALIAS, input="Count to ten thousand.", background=True,
-                                              max_output_tokens=1500, temperature=0)
+            long = "Count to ten thousand, then back. " * 200  # a second of reading at least
+            running = client.responses.create(model=with_server.MODEL_ALIAS, input=long, background=True, temperature=0)
             time.sleep(0.2)
             process.kill()
             process.wait()
