@@ -145,14 +145,11 @@ void KvCache::share(SequenceKv& sequence, std::span<const TokenId> tokens, int64
   while ((sequence.shared + 1) * page_tokens() <= computed) {
     PageId& own = sequence.pages[static_cast<size_t>(sequence.shared)];
     const std::span<const TokenId> page_tokens = page_of(tokens, sequence.shared);
-    NodeId node = tree_.find(sequence.tail, page_tokens);
-    if (node != kNoNode) {
-      tree_.pin(node);
+    const auto [node, found] = tree_.find_or_insert(sequence.tail, page_tokens, {&own, 1});
+    if (node == kNoNode) return;  // the tenant's cap; the page stays the sequence's own
+    if (found) {
       ledger_->release(own);
       own = tree_.page(node, 0);
-    } else {
-      node = tree_.insert(sequence.tail, page_tokens, {&own, 1});
-      if (node == kNoNode) return;  // the tenant's cap; the page stays the sequence's own
     }
     sequence.tail = node;
     ++sequence.shared;

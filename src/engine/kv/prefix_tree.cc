@@ -163,10 +163,25 @@ NodeId PrefixTree::take_free_node(NodeId root) {
 
 NodeId PrefixTree::insert(NodeId parent, std::span<const TokenId> page,
                           std::span<const PageId> pages) {
+  const Placed placed = find_or_insert(parent, page, pages);
+  CHECK(!placed.found);
+  return placed.node;
+}
+
+PrefixTree::Placed PrefixTree::find_or_insert(NodeId parent, std::span<const TokenId> page,
+                                              std::span<const PageId> pages) {
+  const PageKey key = next_key(this->key(parent), page);
+  const NodeId node = find_keyed(key, parent, page);
+  if (node == kNoNode) return {insert_keyed(key, parent, page, pages), false};
+  pin(node);
+  return {node, true};
+}
+
+/// A new child that is known not to be there.
+NodeId PrefixTree::insert_keyed(const PageKey& key, NodeId parent, std::span<const TokenId> page,
+                                std::span<const PageId> pages) {
   CHECK(page.size() == static_cast<size_t>(options_.page_tokens));
   CHECK(pages.size() == lookbacks_.size());
-  const PageKey key = next_key(this->key(parent), page);
-  CHECK(find_keyed(key, parent, page) == kNoNode);
   const NodeId root = root_of(parent);
   const NodeId node = take_free_node(root);
   if (node == kNoNode) return kNoNode;

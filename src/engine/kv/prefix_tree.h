@@ -84,6 +84,14 @@ class PrefixTree {
   /// A new child, pinned, that shares `pages` (one per pool, kNoPage where it has none) with the
   /// caller. kNoNode when there is no room for it. REQUIRES: find() finds nothing.
   NodeId insert(NodeId parent, std::span<const TokenId> page, std::span<const PageId> pages);
+  /// The child with these tokens, pinned, if there is one, else insert(): the key, which costs most
+  /// of both, is computed once.
+  struct Placed {
+    NodeId node = kNoNode;
+    bool found = false;
+  };
+  Placed find_or_insert(NodeId parent, std::span<const TokenId> page,
+                        std::span<const PageId> pages);
 
   /// A pinned node and its pages in unbounded pools stay. REQUIRES for pin: the parent is pinned or
   /// a root; for unpin: children that the caller pinned are unpinned.
@@ -161,6 +169,8 @@ class PrefixTree {
   const Tenant& tenant(NodeId root) const { return tenants_[static_cast<size_t>(~root)]; }
   NodeId root_of(NodeId spot) const { return spot < 0 ? spot : at(spot).root; }
   NodeId find_keyed(const PageKey& key, NodeId parent, std::span<const TokenId> page) const;
+  NodeId insert_keyed(const PageKey& key, NodeId parent, std::span<const TokenId> page,
+                      std::span<const PageId> pages);
   size_t bucket(const PageKey& key) const { return key.low & (buckets_.size() - 1); }
   bool bounded(size_t pool) const { return lookbacks_[pool] != kAllTokens; }
   int64_t pages_needed(size_t pool) const;

@@ -113,6 +113,23 @@ TEST(PrefixTree, FindsTheLongestChainOfWholePages) {
   f.check();
 }
 
+TEST(PrefixTree, WhatIsThereIsFoundInsteadOfInserted) {
+  Forest forest({kAllTokens}, 4);
+  const NodeId root = forest.tree.open("");
+  const NodeId first = forest.add(root, 1);
+  const PageId own = forest.ledgers[0].acquire().value();
+  const auto again = forest.tree.find_or_insert(root, Forest::page(1), {&own, 1});
+  EXPECT_TRUE(again.found);
+  EXPECT_EQ(again.node, first);
+  EXPECT_NE(forest.tree.page(first, 0), own);  // which stays the caller's alone
+  const auto other = forest.tree.find_or_insert(root, Forest::page(2), {&own, 1});
+  EXPECT_FALSE(other.found);
+  EXPECT_EQ(forest.tree.page(other.node, 0), own);
+  for (const NodeId node : {other.node, first, first}) forest.tree.unpin(node);  // pinned twice
+  forest.tree.close(root);
+  forest.check();
+}
+
 TEST(PrefixTree, TenantsSeeTheirOwnPagesOnly) {
   Forest f({kAllTokens}, 16);
   const NodeId shared = f.tree.open("");

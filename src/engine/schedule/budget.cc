@@ -12,12 +12,20 @@ constexpr std::array<int64_t, kPriorities> kWeights = {4, 2, 1};
 /// A step may take half as long again as one without prompts: where decoding alone is slower than
 /// the target, prompts still get a third of the time.
 constexpr double kStretch = 1.5;
-constexpr int64_t kChunkMin = 16;        ///< what one pass over the weights should serve at least
+constexpr int64_t kChunkMin =
+    16;  ///< what one pass over the weights should serve, if attention lets it
 constexpr int64_t kObservationsMin = 4;  ///< before them a chunk is...
 constexpr int64_t kFirstChunk = 64;      ///< ...at most this
 
 int64_t weight_of(const PrefillAsk& ask) {
   return kWeights[static_cast<size_t>(ask.priority)];
+}
+
+/// `load` and `tokens` of a prompt from `position` on.
+StepLoad with_prompt(StepLoad load, int64_t tokens, int64_t position) {
+  load.prompt_tokens = tokens;
+  load.prompt_reads = prompt_reads(tokens, position);
+  return load;
 }
 
 }  // namespace
@@ -61,18 +69,16 @@ int64_t StepBudget::prompt_tokens(std::span<const PrefillAsk> asks,
   }
   const int64_t most = std::min(room, wanted);
   if (target_micros_ == 0 || !decode.someone_waits || most == 0) return most;
-  const int64_t least = std::min(most, kChunkMin);
   if (model_.observations() < kObservationsMin) return std::min(most, kFirstChunk);
-  StepLoad load = {.decode_rows = decode.rows, .decode_reads = decode.reads};
-  const double limit =
-      std::max(static_cast<double>(target_micros_), kStretch * model_.predict(load));
+  const StepLoad alone = {.decode_rows = decode.rows, .decode_reads = decode.reads};
+  const double decoding = model_.predict(alone);
+  const double chunk = model_.predict(with_prompt(alone, kChunkMin, 0));
+  const double limit = std::max({static_cast<double>(target_micros_), kStretch * decoding, chunk});
   const int64_t position = positions / static_cast<int64_t>(asks.size());
-  int64_t fits = least;
+  int64_t fits = 1;
   for (int64_t beyond = most + 1; beyond - fits > 1;) {  // `fits` may be taken, `beyond` not
     const int64_t tokens = fits + (beyond - fits) / 2;
-    load.prompt_tokens = tokens;
-    load.prompt_reads = prompt_reads(tokens, position);
-    (model_.predict(load) <= limit ? fits : beyond) = tokens;
+    (model_.predict(with_prompt(alone, tokens, position)) <= limit ? fits : beyond) = tokens;
   }
   return fits;
 }

@@ -37,9 +37,10 @@ class StepBudget {
   explicit StepBudget(const EngineOptions& options);
 
   /// Prompt tokens for the next step. With decoding rows that someone waits for: as many as keep
-  /// the predicted step within the target, or within 1.5 times the step without any prompt where
-  /// that is more, and at least a small chunk, so that prompts always go on. Else as many as a step
-  /// holds.
+  /// the predicted step within the target, or within 1.5 times the step without any prompt, or
+  /// within what a small chunk at a prompt's beginning takes, whichever is most; and at least one,
+  /// so that prompts always go on. Deep in a prompt, where attention is what costs, a chunk shrinks
+  /// rather than the step grows. Else as many as a step holds.
   int64_t prompt_tokens(std::span<const PrefillAsk> asks, const DecodeLoad& decode) const;
 
   /// What a step took, from plan to delivery.

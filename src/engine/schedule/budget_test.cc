@@ -111,7 +111,9 @@ TEST(StepBudget, LongContextsTakeFewerTokens) {
                                 kWaiting);
   };
   EXPECT_NEAR(static_cast<double>(at(0)), 97, 8);
-  EXPECT_NEAR(static_cast<double>(at(8000)), 38, 4);  // a token costs 0.5 + 0.8 ms
+  EXPECT_NEAR(static_cast<double>(at(8000)), 38, 4);    // a token costs 0.5 + 0.8 ms
+  EXPECT_NEAR(static_cast<double>(at(100'000)), 5, 1);  // 0.5 + 10 ms: the step keeps its length
+  EXPECT_EQ(at(10'000'000), 1);                         // and the prompt goes on
 }
 
 }  // namespace
