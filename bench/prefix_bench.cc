@@ -1,39 +1,23 @@
 // What the scheduler and the prefix cache cost and save. Usage: prefix_bench [MODEL.gguf] [THREADS]
 //
-//   step    time outside the model per step with 256 decoding rows on a null model, allocations
+//   step    time outside the model per step with 256 decoding rows on a null model, allocations;
+//           with pages that end evenly spread over the steps, and with all at once
 //   tree    match, share and close of a long prompt by page size
 //   first   time to the first token of a prompt of which 90 % are cached, beside a cold one
 //           (needs a model)
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <new>
 #include <random>
 #include <thread>
 
 #include <fmt/core.h>
 
 #include "base/parse.h"
+#include "base/testing/count_allocations.h"
 #include "engine/engine.h"
 #include "engine/kv/kv_cache.h"
 #include "timing.h"
-
-namespace {
-std::atomic<uint64_t> allocations{0};
-}
-
-// Not inlined, or the compiler sees a malloc() freed by delete and warns.
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
-}
 
 namespace hadal {
 namespace {
@@ -55,11 +39,12 @@ class NullModel final : public ForwardModel {
   int64_t n_ctx_train() const override { return 1 << 20; }
   KvLayout kv_layout() const override { return {.n_layers = 1, .n_kv_heads = 1, .d_head = 32}; }
   Status forward(const Batch& batch, KvPool&, std::span<float> logits) override {
+    submitted.wait(false);
     const double begin = now();
     if (batch.rows.size() == kRows) {
       ++steps_;
-      if (steps_ == kWarmSteps) allocated_ = allocations.load();
-      if (steps_ == kWarmSteps + kSteps) allocated_ = allocations.load() - allocated_;
+      if (steps_ == kWarmSteps) allocated_ = testing::allocations.load();
+      if (steps_ == kWarmSteps + kSteps) allocated_ = testing::allocations.load() - allocated_;
       if (steps_ > kWarmSteps && steps_ <= kWarmSteps + kSteps) outside_.push_back(begin - end_);
     }
     std::ranges::fill(logits, 0.0f);
@@ -68,6 +53,8 @@ class NullModel final : public ForwardModel {
   }
   const std::vector<double>& outside() const { return outside_; }
   uint64_t allocated() const { return allocated_; }
+
+  std::atomic<bool> submitted{false};  ///< no pass before all rows are there
 
  private:
   size_t steps_ = 0;
@@ -100,20 +87,27 @@ class ClockSink final : public TokenSink {
   Times& times_;
 };
 
-void bench_step() {
+/// `together`: all rows end their pages in the same step, every 32nd; else a thirty-second of them
+/// in each step.
+void bench_step(bool together) {
   NullModel model;
   std::vector<ClockSink::Times> times(NullModel::kRows);
   {
     Engine engine(model, {.n_ctx = 2560, .max_batch = NullModel::kRows, .max_step_tokens = 2048},
                   Env::real());
     std::mt19937 random(1);
-    for (ClockSink::Times& one : times) {
+    for (size_t row = 0; row < times.size(); ++row) {
+      const size_t tokens = 100 + (together ? 0 : row % kKvPageTokens);
       GenerateRequest request;
-      for (int i = 0; i < 100; ++i) request.prompt.push_back(static_cast<TokenId>(random() % 2));
+      for (size_t i = 0; i < tokens; ++i)
+        request.prompt.push_back(static_cast<TokenId>(random() % 2));
       request.sampling.temperature = 0;
       request.max_tokens = 2400;
-      if (!engine.submit(std::move(request), std::make_unique<ClockSink>(one)).ok()) std::abort();
+      if (!engine.submit(std::move(request), std::make_unique<ClockSink>(times[row])).ok())
+        std::abort();
     }
+    model.submitted = true;
+    model.submitted.notify_all();
     for (ClockSink::Times& one : times) one.done.wait(false);
   }
   std::vector<double> sorted = model.outside();
@@ -124,10 +118,11 @@ void bench_step() {
     return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))] * 1e6;
   };
   fmt::print(
-      "step   {} decoding rows: mean {:.1f} us, median {:.1f}, p99 {:.1f}, most {:.1f} "
-      "(bound 50); {} allocations in {} steps (bound 0)\n",
-      NullModel::kRows, sum / static_cast<double>(sorted.size()) * 1e6, micros(0.5), micros(0.99),
-      micros(1), model.allocated(), NullModel::kSteps);
+      "step   {} decoding rows, pages end {}: mean {:.1f} us, median {:.1f}, p99 {:.1f}, "
+      "most {:.1f} (bound 50); {} allocations in {} steps (bound 0)\n",
+      NullModel::kRows, together ? "together" : "evenly",
+      sum / static_cast<double>(sorted.size()) * 1e6, micros(0.5), micros(0.99), micros(1),
+      model.allocated(), NullModel::kSteps);
 }
 
 /// A prompt of 8,192 tokens: found again by another request, entered, and let go of.
@@ -222,7 +217,7 @@ int bench_first(const char* path, int threads) {
 }  // namespace hadal
 
 int main(int argc, char** argv) {
-  hadal::bench_step();
+  for (const bool together : {false, true}) hadal::bench_step(together);
   for (const int64_t page_tokens : {16, 32, 64, 128}) hadal::bench_tree(page_tokens);
   if (argc < 2) return 0;
   const int threads =

@@ -103,6 +103,10 @@ class Sampler {
   TokenId draw_from_row(double total);
   double next_uniform();
   void count(TokenId id);
+  bool penalised() const {
+    return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0 ||
+           params_.frequency_penalty != 0;
+  }
 
   SamplingParams params_;
   FilterSlot filter_;

@@ -353,7 +353,9 @@ double Sampler::next_uniform() {
   return static_cast<double>(mix(random_state_) >> 11) * 0x1p-53;
 }
 
+/// For the penalties; without them nobody asks.
 void Sampler::count(TokenId id) {
+  if (!penalised()) return;
   const auto at =
       std::lower_bound(output_counts_.begin(), output_counts_.end(), id,
                        [](const auto& entry, TokenId key) { return entry.first < key; });

@@ -21,7 +21,7 @@ struct InboxWork {
   std::vector<std::unique_ptr<Row>> cancelled;  ///< were still waiting
   std::vector<std::unique_ptr<Row>> expired;    ///< waited longer than they may
   int64_t wait_estimate = 0;                    ///< of a new request; set when some expired
-  std::deque<std::function<void()>> tasks;      ///< one, or with stop all
+  std::vector<std::function<void()>> tasks;     ///< one, or with stop all
   std::vector<RequestId> cancelled_running;     ///< oldest first
   bool stop = false;
 };
