@@ -61,8 +61,8 @@ def panel(number, title, field, data):
             line = " ".join(f"{x(rate):.1f},{y(middle(points[rate], f'{field}_{q}')):.1f}" for rate in sorted(points))
             out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         if number == 0:
-            at = TOP + 14 + 16 * sorted(data).index(name)
-            out.append(f'<text x="{x0 + 8}" y="{at}" fill="{colour}">{name} (p50, dashed p99)</text>')
+            at = TOP + HEIGHT + 54 + 16 * sorted(data).index(name)
+            out.append(f'<text x="{x0}" y="{at}" fill="{colour}">{name}: p50, dashed p99</text>')
     return out
 
 
@@ -74,7 +74,7 @@ def main():
     data = series(args.results)
     if not data:
         cli.error("no sweep in these files")
-    width, height = LEFT + 2 * WIDTH + GAP + 20, TOP + HEIGHT + 46
+    width, height = LEFT + 2 * WIDTH + GAP + 20, TOP + HEIGHT + 48 + 16 * len(data)
     body = [line for i, (title, field) in enumerate(PANELS) for line in panel(i, title, field, data)]
     args.svg.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
                         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>\n'
