@@ -257,6 +257,8 @@ Result<LoadedModel> load_both(const std::filesystem::path& path, const LoadOptio
   out.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : ThreadPool::default_threads());
   const Status weights = add_weights(options, settings, opened_micros, out);
   reader.join();
+  // What both read once: small tensors lie all over the file, and each brought its neighbours.
+  out.file->forget();
   if (words->ok()) {
     take_words(std::move(*words).value(), out);
   } else if (needs_words) {

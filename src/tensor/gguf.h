@@ -107,6 +107,8 @@ class GgufFile {
   /// Says that the tensor's bytes will hardly be read again: their memory goes back to the page
   /// cache, from where they come when they are.
   void forget(const TensorView& tensor) const;
+  /// The same for all of the file, metadata included.
+  void forget() const;
 
  private:
   struct State;

@@ -1,6 +1,7 @@
 /// What good files say, what accessors refuse, and how split files join.
 #include "tensor/gguf.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -301,7 +302,17 @@ TEST(GgufOpen, MissingFilesAndFolders) {
             std::string::npos);
 }
 
+/// Memory of this process that files back, kB.
+int64_t file_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::atoll(line.c_str() + 8);
+  }
+  return 0;
+}
+
 // Goal: a real model file opens, its vocabulary is there and its weights are sane numbers.
+// Forgotten, it takes no memory, and is read again as it was.
 TEST(GgufRealFile, OpensAndDecodes) {
   const char* path = std::getenv("HADAL_TEST_MODEL");
   if (path == nullptr)
@@ -320,6 +331,13 @@ TEST(GgufRealFile, OpensAndDecodes) {
     dequantize_row(tensor.type, tensor.row(tensor.rows() - 1), row.data(), tensor.ne[0]);
     for (const float x : row) ASSERT_TRUE(std::isfinite(x) && std::fabs(x) < 1e4F) << tensor.name;
   }
+  const TensorView& first = file.tensors()[0];
+  const std::span bytes(first.data, first.bytes);
+  const std::vector<std::byte> before(bytes.begin(), bytes.end());
+  const int64_t touched = file_memory();
+  file.forget();
+  EXPECT_GT(touched - file_memory(), static_cast<int64_t>(first.bytes / 1024) / 2);
+  EXPECT_TRUE(std::ranges::equal(bytes, before));
 }
 
 }  // namespace

@@ -260,6 +260,9 @@ void GgufFile::forget(const TensorView& tensor) const {
     }
   }
 }
+void GgufFile::forget() const {
+  for (const MappedFile& mapping : state_->mappings) mapping.forget(mapping.bytes());
+}
 uint32_t GgufFile::version() const {
   return state_->version;
 }
