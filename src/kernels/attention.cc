@@ -153,7 +153,7 @@ class Attention {
                                   .queries = queries,
                                   .keys = {},
                                   .values = {},
-                                  .next_keys = nullptr,
+                                  .next_keys = {},
                                   .visible = visible,
                                   .work = row + d_pad_ + n,
                                   .maximum = part.maximum,
@@ -180,20 +180,23 @@ class Attention {
     }
   }
 
-  /// The blocks of positions [begin, end); those that a tile lacks are its first again.
+  /// The blocks of positions [begin, end), and of the tile behind them, be it the next span's;
+  /// those that a tile lacks are its first again.
   void find_blocks(const RowTile& tile, int64_t kv_head, int64_t begin, int64_t end,
                    cpu::AttentionTile& out) {
     const auto sequence = static_cast<size_t>(rows_.sequences[static_cast<size_t>(tile.first)]);
     const KvSequence& pages = rows_.pages[sequence];
+    const auto keys = [&](int64_t position) {
+      return reinterpret_cast<const uint8_t*>(kv_.key_block(layer_, pages, kv_head, position));
+    };
     const int64_t next = begin + kKeyTile;
-    out.next_keys =
-        next < end ? reinterpret_cast<const uint8_t*>(kv_.key_block(layer_, pages, kv_head, next))
-                   : nullptr;
+    const int64_t last = tile.last_position;
     for (int64_t i = 0; i < kKeyTile / kKvBlock; ++i) {
       const int64_t wanted = begin + i * kKvBlock;
       const int64_t position = wanted < end ? wanted : begin;
-      out.keys[i] =
-          reinterpret_cast<const uint8_t*>(kv_.key_block(layer_, pages, kv_head, position));
+      const int64_t after = wanted + kKeyTile;
+      out.next_keys[i] = next > last ? nullptr : keys(after <= last ? after : next);
+      out.keys[i] = keys(position);
       out.values[i] =
           reinterpret_cast<const uint8_t*>(kv_.value_block(layer_, pages, kv_head, position));
     }

@@ -82,12 +82,13 @@ struct AttentionTile {
   /// Blocks of 16 positions. All can be read; what lies beyond `visible` does not count.
   const uint8_t* keys[kKeyTile / kKvBlock];
   const uint8_t* values[kKeyTile / kKvBlock];
-  const uint8_t* next_keys;  ///< where the next tile's keys begin, to be fetched ahead; or null
-  const int32_t* visible;    ///< per query: how many positions of the tile it may see, 0..kKeyTile
-  float* work;               ///< scratch, attention_work_floats(n)
-  float* maximum;            ///< n, running; starts at -inf
-  float* sum;                ///< n, running; starts at 0
-  float* mix;                ///< n x d_pad, running; starts at 0
+  /// Blocks of the next tile, to be fetched ahead; the first one null: there is none.
+  const uint8_t* next_keys[kKeyTile / kKvBlock];
+  const int32_t* visible;  ///< per query: how many positions of the tile it may see, 0..kKeyTile
+  float* work;             ///< scratch, attention_work_floats(n)
+  float* maximum;          ///< n, running; starts at -inf
+  float* sum;              ///< n, running; starts at 0
+  float* mix;              ///< n x d_pad, running; starts at 0
 };
 
 /// One tile of attention over keys and values as floats: `n` queries, all heads of one KV head, or

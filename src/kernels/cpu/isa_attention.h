@@ -119,7 +119,7 @@ void score_piece(const float* q, int64_t stride, const uint8_t* const* blocks, c
 /// mix[q][column ..] = mix * keep[q] + sum of weight * value over positions [begin, end).
 template <typename T, int Q>
 void mix_piece(const AttentionTile& tile, const float* weights, const float* keep, int begin,
-               int end, int64_t column, const uint8_t* ahead, float* mix) {
+               int end, int64_t column, const uint8_t* const* ahead, float* mix) {
   const int64_t d = tile.d_pad;
   F sum[Q][kWideVectors];
   HADAL_UNROLL
@@ -131,12 +131,17 @@ void mix_piece(const AttentionTile& tile, const float* weights, const float* kee
     }
   }
   constexpr int64_t kStep = kWide * sizeof(T);
-  if (ahead != nullptr) ahead += column / kWide * cpu::kKeyTile * kStep;
+  const int64_t block_bytes = 16 * d * static_cast<int64_t>(sizeof(T));
   for (int p = begin; p < end;) {
+    const uint8_t* next = nullptr;  // 16 steps of the next tile's blocks, one block after the other
+    if (ahead != nullptr) {
+      const int64_t offset = (column / kWide * cpu::kKeyTile + p / 16 * 16) * kStep;
+      next = ahead[offset / block_bytes] + offset % block_bytes;
+    }
     const int block_end = (p / 16 + 1) * 16 < end ? (p / 16 + 1) * 16 : end;
     const T* values = reinterpret_cast<const T*>(tile.values[p / 16]) + p % 16 * d + column;
     for (; p < block_end; ++p, values += d) {
-      if (ahead != nullptr) fetch_ahead(ahead + p * kStep, kStep);
+      if (next != nullptr) fetch_ahead(next + p % 16 * kStep, kStep);
       F value[kWideVectors];
       HADAL_UNROLL
       for (int v = 0; v < kWideVectors; ++v) value[v] = load_kv(values + v * kLanes);
@@ -179,7 +184,7 @@ void mix_all(const AttentionTile& tile, const AttentionWork& work) {
         common = tile.visible[q + i] < common ? tile.visible[q + i] : common;
       }
       mix_piece<T, Q>(tile, weights, work.keep + q, 0, common, column,
-                      q == 0 ? tile.next_keys : nullptr, mix);
+                      q == 0 && tile.next_keys[0] != nullptr ? tile.next_keys : nullptr, mix);
       for (int i = 0; i < Q; ++i) {
         if (tile.visible[q + i] == common) continue;
         mix_piece<T, 1>(tile, weights + i * cpu::kKeyTile, &one, common, tile.visible[q + i],

@@ -152,10 +152,12 @@ void mix_piece_q8(const AttentionTile& tile, int seen, const AttentionWork& work
   for (int q = 0; q < Q; ++q) sum[q] = splat_int(work.start[first + q]);
   // This step's share of the next tile's codes and scales (17/16 of its elements).
   constexpr int64_t kStep = 34 * kLanes;
-  const uint8_t* ahead = first == 0 ? tile.next_keys : nullptr;
+  const int64_t block_steps = tile.d_pad / (2 * kLanes);
+  const bool fetches = first == 0 && tile.next_keys[0] != nullptr;
   for (int p = 0; p < seen; p += 32) {
-    if (ahead != nullptr) {
-      fetch_ahead(ahead + (column / kLanes * (cpu::kKeyTile / 32) + p / 32) * kStep, kStep);
+    if (fetches) {
+      const int64_t step = column / kLanes * (cpu::kKeyTile / 32) + p / 32;
+      fetch_ahead(tile.next_keys[step / block_steps] + step % block_steps * kStep, kStep);
     }
     B codes[8];
     HADAL_UNROLL

@@ -243,7 +243,7 @@ void latent_tile(const LatentTile& tile) {
                                  .queries = nullptr,
                                  .keys = {},
                                  .values = {},
-                                 .next_keys = nullptr,
+                                 .next_keys = {},
                                  .visible = tile.visible,
                                  .work = tile.work,
                                  .maximum = tile.maximum,
