@@ -98,13 +98,16 @@ class Attention {
  private:
   static int64_t spans_of(const RowTile& tile) { return tile.last_position / kSpan + 1; }
 
-  /// Few rows, long contexts: every span is a work item of its own.
+  /// Few rows, long contexts: every span is a work item of its own. A worker gets neighbours, as it
+  /// fetches ahead from one into the next.
   void run_split(ThreadPool& pool, int64_t pairs, int64_t spans_max) {
     int64_t n_max = 0;
     for (const RowTile& tile : tiles_) n_max = std::max(n_max, tile.count * group_);
     const int64_t floats = Partial::floats(n_max, d_pad_);
     std::vector<float> partials(static_cast<size_t>(pairs * spans_max * floats));
-    pool.parallel_for(pairs * spans_max, 1, [&](int64_t begin, int64_t end) {
+    const int64_t items = pairs * spans_max;
+    const auto bound = [&](int worker) { return items * worker / pool.size(); };
+    pool.stream(bound, 1, [&](int, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t pair = i / spans_max;
         const RowTile& tile = tiles_[static_cast<size_t>(pair / kv_heads_)];
